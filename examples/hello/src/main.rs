@@ -1,0 +1,2 @@
+//! A small static HTTP server.
+fn main() {}

@@ -1,0 +1,241 @@
+//! The image's configuration: everything that init must know about the machine it is.
+//!
+//! It is a JSON document rather than kernel parameters because values may be of any length and contain
+//! `=`, quotes and newlines.
+
+use crate::guid::Guid;
+use crate::signal;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The version of this contract. It grows with every change that an older init would misread.
+pub const VERSION: u32 = 1;
+
+/// The image's configuration, `/etc/nanoos/image.json` in the initramfs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Image {
+    /// Always [`VERSION`].
+    pub version: u32,
+    /// Program and arguments; never empty. The program is looked up as execvp(3) does, inside the root.
+    pub argv: Vec<String>,
+    /// The environment, `KEY=VALUE` each, in the image's order.
+    #[serde(default)]
+    pub env: Vec<String>,
+    /// USER as the image writes it: a name or uid, and after a colon a group or gid. Empty is root.
+    #[serde(default)]
+    pub user: String,
+    /// The directory the program starts in, absolute inside the root.
+    #[serde(default = "default_cwd")]
+    pub cwd: String,
+    /// Number of the signal that asks the program to stop.
+    #[serde(default = "default_stop_signal")]
+    pub stop_signal: u8,
+    /// Seconds between the stop signal and SIGKILL.
+    #[serde(default = "default_stop_timeout")]
+    pub stop_timeout: u32,
+    /// The machine's name until DHCP tells another.
+    #[serde(default = "default_hostname")]
+    pub hostname: String,
+    /// The partition that holds the squashed root, by its unique partition GUID.
+    pub root: Guid,
+    /// What the machine does when the program ends.
+    #[serde(default)]
+    pub on_exit: OnExit,
+    /// Kernel and init speak on the console.
+    #[serde(default)]
+    pub debug: bool,
+}
+
+/// What the machine does when its program ends, whether well or badly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnExit {
+    /// Switch the power off. On EC2 the instance stops or terminates, as it was launched to.
+    #[default]
+    PowerOff,
+    /// Start again.
+    Reboot,
+}
+
+fn default_cwd() -> String {
+    "/".to_owned()
+}
+
+fn default_stop_signal() -> u8 {
+    signal::TERM
+}
+
+/// Docker's own grace.
+fn default_stop_timeout() -> u32 {
+    10
+}
+
+fn default_hostname() -> String {
+    "localhost".to_owned()
+}
+
+/// Why a document is not a configuration that this version can act on.
+#[derive(Debug)]
+pub enum ImageError {
+    /// Not JSON, or not the fields of the contract.
+    Malformed(serde_json::Error),
+    /// Written by a builder of another version.
+    Version(u32),
+    /// A field has a value that no machine can act on.
+    Invalid(&'static str),
+}
+
+impl fmt::Display for ImageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ImageError::Malformed(error) => write!(f, "not an image configuration: {error}"),
+            ImageError::Version(found) => write!(
+                f,
+                "version {found} of the image configuration is not known, this init knows version {VERSION}: \
+                 build the image with the builder that this init comes with"
+            ),
+            ImageError::Invalid(what) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for ImageError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ImageError::Malformed(error) => Some(error),
+            ImageError::Version(_) | ImageError::Invalid(_) => None,
+        }
+    }
+}
+
+/// The one field that every version has.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+impl Image {
+    /// A configuration with the defaults of the contract.
+    #[must_use]
+    pub fn new(argv: Vec<String>, root: Guid) -> Self {
+        Image {
+            version: VERSION,
+            argv,
+            env: Vec::new(),
+            user: String::new(),
+            cwd: default_cwd(),
+            stop_signal: default_stop_signal(),
+            stop_timeout: default_stop_timeout(),
+            hostname: default_hostname(),
+            root,
+            on_exit: OnExit::default(),
+            debug: false,
+        }
+    }
+
+    /// Reads and checks a document.
+    ///
+    /// # Errors
+    /// [`ImageError`] when it is not JSON, of another version, or cannot be acted on.
+    pub fn parse(json: &[u8]) -> Result<Self, ImageError> {
+        // The version first: a newer document should be named as such, not called malformed for a field it added.
+        let Versioned { version } = serde_json::from_slice(json).map_err(ImageError::Malformed)?;
+        if version != VERSION {
+            return Err(ImageError::Version(version));
+        }
+        let image: Image = serde_json::from_slice(json).map_err(ImageError::Malformed)?;
+        image.check().map_err(ImageError::Invalid)?;
+        Ok(image)
+    }
+
+    /// The document, one line with a newline at its end; the same configuration always gives the same bytes.
+    ///
+    /// # Errors
+    /// [`ImageError::Invalid`] for what [`Image::parse`] would refuse, so that a bad image fails when it is
+    /// built and not when it boots.
+    pub fn to_json(&self) -> Result<Vec<u8>, ImageError> {
+        self.check().map_err(ImageError::Invalid)?;
+        let mut json = serde_json::to_vec(self).map_err(ImageError::Malformed)?;
+        json.push(b'\n');
+        Ok(json)
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        let has_nul = |text: &String| text.contains('\0');
+        if self.argv.first().is_none_or(String::is_empty) {
+            return Err("argv names no program");
+        }
+        if self.argv.iter().any(has_nul) {
+            return Err("argv has a NUL byte, which no program can be given");
+        }
+        if self.env.iter().any(has_nul) {
+            return Err("env has a NUL byte, which no program can be given");
+        }
+        if !self.env.iter().all(|entry| entry.find('=').is_some_and(|at| at > 0)) {
+            return Err("env has an entry that is not KEY=VALUE");
+        }
+        if !self.cwd.starts_with('/') || has_nul(&self.cwd) {
+            return Err("cwd is not an absolute path");
+        }
+        if !(1..=64).contains(&self.stop_signal) {
+            return Err("stop_signal is not the number of a signal");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guid::ESP_TYPE;
+    use proptest::prelude::*;
+
+    fn refusal(json: &str) -> String {
+        Image::parse(json.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_least_document_gets_the_defaults() {
+        let json = format!(r#"{{"version":1,"argv":["/bin/true"],"root":"{ESP_TYPE}"}}"#);
+        let image = Image::parse(json.as_bytes()).unwrap();
+        assert_eq!(image, Image::new(vec!["/bin/true".to_owned()], ESP_TYPE));
+    }
+
+    #[test]
+    fn a_document_from_the_future_is_refused_by_its_version_and_not_by_its_fields() {
+        assert_eq!(
+            refusal(r#"{"version":2,"novelty":true}"#),
+            "version 2 of the image configuration is not known, this init knows version 1: \
+             build the image with the builder that this init comes with"
+        );
+    }
+
+    #[test]
+    fn what_no_machine_can_act_on_is_refused() {
+        let with = |fields: &str| refusal(&format!(r#"{{"version":1,"root":"{ESP_TYPE}",{fields}}}"#));
+        assert_eq!(with(r#""argv":[]"#), "argv names no program");
+        assert_eq!(with(r#""argv":["a\u0000"]"#), "argv has a NUL byte, which no program can be given");
+        assert_eq!(with(r#""argv":["a"],"env":["=x"]"#), "env has an entry that is not KEY=VALUE");
+        assert_eq!(with(r#""argv":["a"],"cwd":"tmp""#), "cwd is not an absolute path");
+        assert_eq!(with(r#""argv":["a"],"stop_signal":0"#), "stop_signal is not the number of a signal");
+        assert!(with(r#""argv":["a"],"colour":"red""#).contains("unknown field `colour`"));
+        assert!(refusal("garbage").starts_with("not an image configuration"));
+    }
+
+    proptest! {
+        #[test]
+        fn arguments_and_environment_survive_byte_for_byte(
+            argument in "[^\0]*", key in "[A-Za-z_]+", value in "[^\0]*",
+        ) {
+            let mut image = Image::new(vec!["/bin/true".to_owned(), argument], ESP_TYPE);
+            image.env.push(format!("{key}={value}"));
+            prop_assert_eq!(Image::parse(&image.to_json().unwrap()).unwrap(), image);
+        }
+
+        #[test]
+        fn no_document_makes_the_reader_panic(bytes: Vec<u8>) {
+            let _ = Image::parse(&bytes);
+        }
+    }
+}

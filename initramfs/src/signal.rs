@@ -1,0 +1,106 @@
+//! Signal names, as an image's STOPSIGNAL and `docker stop --signal` write them.
+
+/// Highest real-time signal of Linux, and so the highest number a stop signal can have.
+const SIGRTMAX: u8 = 64;
+/// First real-time signal that a program can use: the C library keeps 32 and 33 for its threads.
+const SIGRTMIN: u8 = 34;
+
+/// The classic signals with their numbers on x86-64 and 64-bit ARM (signal(7)).
+const NAMES: &[(&str, u8)] = &[
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("ILL", 4),
+    ("TRAP", 5),
+    ("ABRT", 6),
+    ("BUS", 7),
+    ("FPE", 8),
+    ("KILL", 9),
+    ("USR1", 10),
+    ("SEGV", 11),
+    ("USR2", 12),
+    ("PIPE", 13),
+    ("ALRM", 14),
+    ("TERM", 15),
+    ("STKFLT", 16),
+    ("CHLD", 17),
+    ("CONT", 18),
+    ("STOP", 19),
+    ("TSTP", 20),
+    ("TTIN", 21),
+    ("TTOU", 22),
+    ("URG", 23),
+    ("XCPU", 24),
+    ("XFSZ", 25),
+    ("VTALRM", 26),
+    ("PROF", 27),
+    ("WINCH", 28),
+    ("IO", 29),
+    ("PWR", 30),
+    ("SYS", 31),
+];
+
+/// SIGTERM: what a container is stopped with when its image names no other signal.
+pub const TERM: u8 = 15;
+
+/// The number of a signal given as `SIGQUIT`, `quit`, `3`, `RTMIN+3` or `SIGRTMAX-1`; `None` if there is no such signal.
+#[must_use]
+pub fn number(text: &str) -> Option<u8> {
+    if let Ok(number) = text.parse::<u8>() {
+        return (1..=SIGRTMAX).contains(&number).then_some(number);
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    if let Some(offset) = name.strip_prefix("RTMIN") {
+        return real_time(SIGRTMIN, offset);
+    }
+    if let Some(offset) = name.strip_prefix("RTMAX") {
+        return real_time(SIGRTMAX, offset);
+    }
+    NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
+}
+
+/// The name of a signal for a message: `SIGQUIT`, or `signal 40` where it has none.
+#[must_use]
+pub fn name(number: i32) -> String {
+    NAMES
+        .iter()
+        .find(|(_, known)| i32::from(*known) == number)
+        .map_or_else(|| format!("signal {number}"), |(name, _)| format!("SIG{name}"))
+}
+
+fn real_time(base: u8, offset: &str) -> Option<u8> {
+    let offset = if offset.is_empty() { 0 } else { offset.parse::<i8>().ok()? };
+    base.checked_add_signed(offset).filter(|number| (SIGRTMIN..=SIGRTMAX).contains(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_that_docker_takes_is_understood() {
+        for (text, expected) in [
+            ("SIGQUIT", Some(3)),
+            ("quit", Some(3)),
+            ("3", Some(3)),
+            ("SIGRTMIN+3", Some(37)),
+            ("rtmax-1", Some(63)),
+            ("RTMIN", Some(34)),
+            ("RTMIN-1", None),
+            ("RTMAX+1", None),
+            ("SIGNOPE", None),
+            ("0", None),
+            ("65", None),
+            ("", None),
+        ] {
+            assert_eq!(number(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_printed_as_the_field_writes_them() {
+        assert_eq!(name(9), "SIGKILL");
+        assert_eq!(name(40), "signal 40");
+    }
+}
