@@ -1,2 +1,129 @@
-//! PID 1.
-fn main() {}
+//! PID 1 of a NanoOS machine. This file is the story of a boot; the steps are in the library.
+
+use anyhow::{Context, Result, anyhow};
+use initramfs::image::{Image, OnExit};
+use initramfs::paths::IMAGE_JSON;
+use nanoos_init::entrypoint;
+use nanoos_init::log::{self, timed};
+use nanoos_init::machine::Machine;
+use nanoos_init::power::{self, Asked};
+use nanoos_init::root::Root;
+use nanoos_init::{disks, error, info, mounts, shutdown, warn};
+use std::time::{Duration, Instant};
+
+/// How long the disk with the image may take to appear. EBS volumes are attached before the machine starts; a disk
+/// that is not there after this is not coming.
+const DISK_PATIENCE: Duration = Duration::from_secs(30);
+
+fn main() {
+    if std::process::id() != 1 {
+        eprintln!(
+            "nanoos-init is PID 1 of a NanoOS machine; on a running system it would take over its mounts and network."
+        );
+        std::process::exit(2);
+    }
+    // Without a configuration there is no telling what the image wants; off is the end that costs nothing.
+    let mut end = OnExit::PowerOff;
+    on_panic();
+    if let Err(cause) = machine_life(&mut end) {
+        match cause.downcast_ref::<Asked>() {
+            Some(Asked(how)) => end = *how,
+            None => error!("{cause:#}"),
+        }
+    }
+    power::end(end)
+}
+
+/// From the first mount to the last process. `end` is what the machine does afterwards.
+fn machine_life(end: &mut OnExit) -> Result<()> {
+    mounts::early()?;
+    log::open();
+    info!("init {} starts", env!("CARGO_PKG_VERSION"));
+    let image = read_image()?;
+    *end = image.on_exit;
+    log::set_debug(image.debug);
+
+    let mut machine = Machine::listen(&image.hostname)?;
+    timed("drivers", || machine.coldplug())?;
+    let outcome = run(&mut machine, &image);
+    shutdown::finish(machine.root.as_ref());
+    outcome
+}
+
+/// What the machine is for: the application in its root, from its start to its end.
+fn run(machine: &mut Machine, image: &Image) -> Result<()> {
+    let partition = timed("disk", || find_root(machine, image))?;
+    let root = timed("root", || Root::mount(&partition, &mut machine.drivers)).context("boot")?;
+    machine.root = Some(root);
+    timed("network", || wait_for_network(machine))?;
+    machine.refresh_names();
+
+    let Some(root) = &machine.root else { return Ok(()) };
+    let entrypoint = timed("launch", || entrypoint::launch(image, root, &image.hostname))?;
+    machine.watch(entrypoint);
+    let asked = loop {
+        if let Err(asked) = machine.turn(None) {
+            break asked;
+        }
+        if let Some(status) = machine.ended() {
+            tell_end(image, status);
+            return Ok(());
+        }
+    };
+    shutdown::stop(machine, entrypoint, image);
+    Err(asked)
+}
+
+fn read_image() -> Result<Image> {
+    let json = std::fs::read(IMAGE_JSON).with_context(|| format!("read {IMAGE_JSON} of the initramfs"))?;
+    Image::parse(&json).with_context(|| format!("{IMAGE_JSON} of the initramfs"))
+}
+
+fn find_root(machine: &mut Machine, image: &Image) -> Result<std::path::PathBuf> {
+    let find = |machine: &mut Machine| machine.take_disks_changed().then(|| disks::partition(image.root)).flatten();
+    let found = machine.wait_until(Instant::now() + DISK_PATIENCE, find)?;
+    found.ok_or_else(|| {
+        let disks = disks::names().join(", ");
+        let seen =
+            if disks.is_empty() { "there is no disk at all".to_owned() } else { format!("the disks are {disks}") };
+        anyhow!("no disk has the image's partition {} after {} s: {seen}", image.root, DISK_PATIENCE.as_secs())
+    })
+}
+
+/// Applications expect their address to be there when they start; but one that never gets any still starts.
+fn wait_for_network(machine: &mut Machine) -> Result<()> {
+    while let Some(deadline) = machine.network.settles_by() {
+        if Instant::now() >= deadline {
+            break;
+        }
+        machine.turn(Some(deadline))?;
+    }
+    if let Some(complaint) = machine.network.complaint() {
+        warn!("network: {complaint}");
+    }
+    Ok(())
+}
+
+fn tell_end(image: &Image, status: nix::sys::wait::WaitStatus) {
+    let program = image.argv.first().map_or("", String::as_str);
+    let ended = shutdown::describe(status);
+    match status {
+        nix::sys::wait::WaitStatus::Exited(_, 0) => info!("{program} {ended}"),
+        _ => error!("{program} {ended}"),
+    }
+}
+
+/// A panic in PID 1 is a bug. The machine says so and ends as an image without configuration does: the kernel would
+/// stand still with a panic of its own otherwise.
+fn on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        // A child that is not the application yet has the same hook, but only PID 1 may end the machine.
+        if std::process::id() != 1 {
+            eprintln!("{panic}");
+            return;
+        }
+        error!("init panicked, which is a bug: {panic}");
+        rustix::fs::sync();
+        power::end(OnExit::PowerOff);
+    }));
+}

@@ -1,0 +1,75 @@
+//! The machine's disks, and the partition on them that has a given identity.
+
+use crate::gpt;
+use anyhow::{Context, Result};
+use initramfs::guid::Guid;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Block devices that are no disks: memory, and devices made of other ones.
+const NO_DISKS: &[&str] = &["ram", "loop", "zram", "dm-", "md"];
+
+/// The device of the partition with this unique GUID, on whichever disk it is.
+///
+/// What stands on disks that are not ours may be anything: one that cannot be read is passed over.
+#[must_use]
+pub fn partition(unique: Guid) -> Option<PathBuf> {
+    names().into_iter().find_map(|disk| {
+        let number = partition_number(&disk, unique).ok()??;
+        device_of(&disk, number)
+    })
+}
+
+/// The disks that the kernel knows, in the order of their names.
+#[must_use]
+pub fn names() -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir("/sys/block")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| !NO_DISKS.iter().any(|prefix| name.starts_with(prefix)))
+        .collect();
+    names.sort();
+    names
+}
+
+fn partition_number(disk: &str, unique: Guid) -> Result<Option<u32>> {
+    let sysfs = Path::new("/sys/block").join(disk);
+    let block = number_in(&sysfs.join("queue/logical_block_size"))?;
+    // sysfs counts in units of 512 bytes whatever the disk's blocks are.
+    let bytes = number_in(&sysfs.join("size"))?.saturating_mul(512);
+    let device = Path::new("/dev").join(disk);
+    let device = File::open(&device).with_context(|| format!("open {}", device.display()))?;
+    // The table stands behind the first block; where it is damaged, its backup in the last one counts.
+    let backup = bytes.saturating_sub(block);
+    for at in [block, backup] {
+        let Some(header) = gpt::parse_header(&read(&device, at, usize::try_from(block)?)?) else { continue };
+        let entries = read(&device, header.entries_lba.saturating_mul(block), header.entries_bytes)?;
+        if let Some(number) = gpt::find(&header, &entries, unique) {
+            return Ok(Some(number));
+        }
+    }
+    Ok(None)
+}
+
+/// sysfs lists the partitions of a disk as directories in it, each with its number in a file.
+fn device_of(disk: &str, number: u32) -> Option<PathBuf> {
+    let directory = fs::read_dir(Path::new("/sys/block").join(disk)).ok()?;
+    directory.flatten().find_map(|entry| {
+        let found = number_in(&entry.path().join("partition")).ok()?;
+        (found == u64::from(number)).then(|| Path::new("/dev").join(entry.file_name()))
+    })
+}
+
+fn number_in(file: &Path) -> Result<u64> {
+    let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+    text.trim().parse().with_context(|| format!("{} is no number in {}", text.trim(), file.display()))
+}
+
+fn read(device: &File, at: u64, length: usize) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    device.read_exact_at(&mut bytes, at).with_context(|| format!("read {length} bytes at {at}"))?;
+    Ok(bytes)
+}

@@ -1,0 +1,139 @@
+//! The application: the image's entrypoint, started as Docker would start it.
+
+mod child;
+pub mod user;
+
+use crate::info;
+use crate::root::Root;
+use crate::sys;
+use anyhow::{Context, Result, anyhow, bail};
+use child::Launch;
+use initramfs::image::Image;
+use nix::unistd::Pid;
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use user::Credentials;
+
+/// The PATH of a program whose environment has none, as Docker sets it.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// What shells answer for a program that cannot be run.
+const CANNOT_RUN: i32 = 127;
+/// No passwd or group file of a machine that runs one application is longer.
+const LONGEST_DATABASE: u64 = 4 << 20;
+
+/// Starts the entrypoint in the image's root, and returns once it runs.
+///
+/// # Errors
+/// Why it does not: who it should run as, where, or what.
+pub fn launch(image: &Image, root: &Root, hostname: &str) -> Result<Pid> {
+    let program = image.argv.first().context("the image names no program")?;
+    let database = |path| Ok::<_, anyhow::Error>(root.read_file(path, LONGEST_DATABASE)?.unwrap_or_default());
+    let credentials = Credentials::resolve(&image.user, &database("/etc/passwd")?, &database("/etc/group")?)
+        .map_err(|reason| anyhow!("user {:?} of the image: {reason}", image.user))?;
+    let environment = environment(image, &credentials, hostname);
+    let launch = Launch {
+        root,
+        console: console()?,
+        cwd: &image.cwd,
+        candidates: candidates(program, &environment)?,
+        argv: c_strings(&image.argv)?,
+        envp: c_strings(&environment)?,
+        credentials,
+    };
+    let pid = start(&launch).with_context(|| format!("entrypoint {program}"))?;
+    info!("launch: {program} runs as process {pid}");
+    Ok(pid)
+}
+
+/// The child's last words come through a pipe that closes by itself when the program starts.
+fn start(launch: &Launch<'_>) -> Result<Pid> {
+    let (mut reader, mut writer) = std::io::pipe().context("make a pipe")?;
+    let pid = sys::fork(|| {
+        let Err(error) = launch.run();
+        // If even that fails, the exit status alone must tell.
+        let _ = write!(writer, "{error:#}");
+        CANNOT_RUN
+    })
+    .context("fork")?;
+    drop(writer);
+    let mut last_words = String::new();
+    reader.read_to_string(&mut last_words).context("read from the child")?;
+    if !last_words.is_empty() {
+        bail!("{last_words}");
+    }
+    Ok(pid)
+}
+
+/// The image's environment, and what Docker adds where the image has none of it.
+fn environment(image: &Image, credentials: &Credentials, hostname: &str) -> Vec<String> {
+    let mut environment = image.env.clone();
+    let defaults =
+        [("PATH", DEFAULT_PATH.to_owned()), ("HOSTNAME", hostname.to_owned()), ("HOME", credentials.home.clone())];
+    for (key, value) in defaults {
+        if lookup(&environment, key).is_none() {
+            environment.push(format!("{key}={value}"));
+        }
+    }
+    environment
+}
+
+fn lookup<'a>(environment: &'a [String], key: &str) -> Option<&'a str> {
+    environment
+        .iter()
+        .find_map(|entry| entry.split_once('=').filter(|(found, _)| *found == key).map(|(_, value)| value))
+}
+
+/// The paths to try for a program, in order: itself if it has a slash, else one for each directory of PATH.
+fn candidates(program: &str, environment: &[String]) -> Result<Vec<CString>> {
+    if program.contains('/') {
+        return c_strings(&[program.to_owned()]);
+    }
+    let path = lookup(environment, "PATH").unwrap_or(DEFAULT_PATH);
+    let in_directory = |directory: &str| match directory {
+        "" => format!("./{program}"),
+        directory => format!("{directory}/{program}"),
+    };
+    c_strings(&path.split(':').map(in_directory).collect::<Vec<_>>())
+}
+
+fn c_strings(texts: &[String]) -> Result<Vec<CString>> {
+    texts.iter().map(|text| CString::new(text.as_str()).with_context(|| format!("{text:?} has a NUL byte"))).collect()
+}
+
+fn console() -> Result<OwnedFd> {
+    let console = File::options().write(true).open("/dev/console").context("open /dev/console")?;
+    Ok(console.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use initramfs::guid::ESP_TYPE;
+
+    fn image(env: &[&str]) -> Image {
+        let mut image = Image::new(vec!["x".to_owned()], ESP_TYPE);
+        image.env = env.iter().map(|entry| (*entry).to_owned()).collect();
+        image
+    }
+
+    #[test]
+    fn docker_s_variables_are_added_where_the_image_has_none() {
+        let credentials = Credentials { uid: 0, gid: 0, groups: vec![], home: "/root".to_owned() };
+        assert_eq!(
+            environment(&image(&["A=1"]), &credentials, "box"),
+            ["A=1", &format!("PATH={DEFAULT_PATH}"), "HOSTNAME=box", "HOME=/root"]
+        );
+        let own = ["PATH=/bin", "HOSTNAME=", "HOME=/x"];
+        assert_eq!(environment(&image(&own), &credentials, "box"), own);
+    }
+
+    #[test]
+    fn programs_are_looked_for_as_execvp_does() {
+        let found = |program, path: &str| candidates(program, &[format!("PATH={path}")]).unwrap();
+        assert_eq!(found("nginx", "/usr/sbin:/bin"), [c"/usr/sbin/nginx".to_owned(), c"/bin/nginx".to_owned()]);
+        assert_eq!(found("nginx", ":/bin"), [c"./nginx".to_owned(), c"/bin/nginx".to_owned()]);
+        assert_eq!(found("./nginx", "/bin"), [c"./nginx".to_owned()]);
+    }
+}

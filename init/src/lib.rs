@@ -1,0 +1,24 @@
+//! NanoOS's PID 1, as a library of boot steps. `main.rs` tells them as a story.
+//!
+//! Which crate does what: `rustix` for files, mounts, sockets and the machine itself; `nix` for processes and
+//! signals (fork, waitpid, kill, signalfd); `libc`, inside [`sys`] only, for what neither has.
+
+// A panic in PID 1 is a kernel panic: nothing that input can reach may have one.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable)
+)]
+
+pub mod disks;
+pub mod drivers;
+pub mod entrypoint;
+pub mod gpt;
+pub mod log;
+pub mod machine;
+pub mod mounts;
+pub mod net;
+pub mod power;
+pub mod root;
+pub mod shutdown;
+pub mod sys;
+pub mod uevent;

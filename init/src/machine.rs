@@ -1,0 +1,255 @@
+//! The machine while it runs: one place where init waits for whatever comes next, and sees to it.
+
+use crate::drivers::Drivers;
+use crate::net::Network;
+use crate::net::names::Names;
+use crate::power::{self, Asked, Buttons};
+use crate::root::Root;
+use crate::uevent::{Received, Uevent, Uevents};
+use crate::{debug, info, warn};
+use anyhow::{Context, Result};
+use initramfs::image::OnExit;
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+/// Everything that init watches for the machine's life.
+#[derive(Debug)]
+pub struct Machine {
+    /// The modules that devices ask for.
+    pub drivers: Drivers,
+    /// The network cards.
+    pub network: Network,
+    /// The application's root, once it is mounted: names that change later are written there.
+    pub root: Option<Root>,
+    /// How often somebody has asked for the end of the machine.
+    pub presses: usize,
+    uevents: Uevents,
+    signals: SignalFd,
+    buttons: Buttons,
+    hostname: String,
+    watched: Option<Pid>,
+    ended: Option<WaitStatus>,
+    asked: Option<Asked>,
+    disks_changed: bool,
+}
+
+/// Who has something to say.
+enum Source {
+    Uevents,
+    Signals,
+    Button(usize),
+    Card(usize),
+}
+
+impl Machine {
+    /// Starts to listen, so that whatever the coldplug stirs up is heard.
+    ///
+    /// # Errors
+    /// When the kernel lets init listen to no uevents or signals: nothing can be done then.
+    pub fn listen(hostname: &str) -> Result<Self> {
+        let mut signals = SigSet::from(Signal::SIGCHLD);
+        signals.extend(power::SIGNALS.iter().map(|(signal, _)| *signal));
+        signals.thread_block().context("block signals")?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let signals = SignalFd::with_flags(&signals, flags).context("open a signalfd")?;
+        power::take_ctrl_alt_del();
+        Ok(Machine {
+            drivers: Drivers::open(),
+            network: Network::open(),
+            root: None,
+            presses: 0,
+            uevents: Uevents::listen()?,
+            signals,
+            buttons: Buttons::default(),
+            hostname: hostname.to_owned(),
+            watched: None,
+            ended: None,
+            asked: None,
+            disks_changed: true,
+        })
+    }
+
+    /// Finds drivers for all devices there are, and takes in what they bring: buttons and network cards.
+    ///
+    /// # Errors
+    /// As [`Machine::turn`].
+    pub fn coldplug(&mut self) -> Result<()> {
+        self.drivers.coldplug();
+        // A bus driver brings devices, which need drivers: their uevents wait here already.
+        self.on_uevents()?;
+        self.buttons.adopt_present();
+        self.network.adopt_present();
+        Ok(())
+    }
+
+    /// Waits until `done` has an answer, or until `deadline` (then `None`), seeing to everything meanwhile.
+    ///
+    /// # Errors
+    /// [`Asked`] when somebody ends the machine; or a broken machine.
+    pub fn wait_until<T>(
+        &mut self,
+        deadline: Instant,
+        mut done: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Result<Option<T>> {
+        loop {
+            if let Some(answer) = done(self) {
+                return Ok(Some(answer));
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            self.turn(Some(deadline))?;
+        }
+    }
+
+    /// Watches a process: its end is [`Machine::ended`].
+    pub fn watch(&mut self, entrypoint: Pid) {
+        self.watched = Some(entrypoint);
+        self.ended = None;
+    }
+
+    /// How the watched process ended, if it has.
+    #[must_use]
+    pub fn ended(&self) -> Option<WaitStatus> {
+        self.ended
+    }
+
+    /// Whether disks or partitions came or went since this was last asked.
+    pub fn take_disks_changed(&mut self) -> bool {
+        std::mem::take(&mut self.disks_changed)
+    }
+
+    /// From here on a request to end the machine is only counted: it is being done.
+    pub fn ignore_further_requests(&mut self) {
+        self.asked = None;
+    }
+
+    /// Waits for the next thing to happen, but not beyond `deadline`, and sees to it.
+    ///
+    /// # Errors
+    /// [`Asked`], once, when somebody ends the machine; or a broken machine.
+    pub fn turn(&mut self, deadline: Option<Instant>) -> Result<()> {
+        let wake = [deadline, self.network.wake()].into_iter().flatten().min();
+        for source in self.ready(wake)? {
+            match source {
+                Source::Uevents => self.on_uevents()?,
+                Source::Signals => self.on_signals()?,
+                Source::Card(card) => self.network.on_socket(card),
+                Source::Button(button) => {
+                    for _ in 0..self.buttons.presses(button) {
+                        self.ask("the power button was pressed", OnExit::PowerOff);
+                    }
+                }
+            }
+        }
+        self.network.on_time();
+        self.refresh_names();
+        self.asked.take().map_or(Ok(()), |asked| Err(asked.into()))
+    }
+
+    /// Writes the names anew if leases have changed them.
+    pub fn refresh_names(&mut self) {
+        // Until there is a root to write to, the change waits.
+        if let Some(root) = &self.root
+            && self.network.take_change()
+        {
+            Names::of(&self.network.leases(), &self.hostname).apply(root);
+        }
+    }
+
+    fn ready(&self, wake: Option<Instant>) -> Result<Vec<Source>> {
+        let always = [(Source::Uevents, self.uevents.as_fd()), (Source::Signals, self.signals.as_fd())];
+        let buttons = self.buttons.files().map(|(button, fd)| (Source::Button(button), fd));
+        let cards = self.network.sockets().map(|(card, fd)| (Source::Card(card), fd));
+        let (sources, mut fds): (Vec<Source>, Vec<PollFd<'_>>) = always
+            .into_iter()
+            .chain(buttons)
+            .chain(cards)
+            .map(|(source, fd)| (source, PollFd::from_borrowed_fd(fd, PollFlags::IN)))
+            .unzip();
+
+        let timeout = wake.map(|wake| wake.saturating_duration_since(Instant::now()));
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno).context("wait for events"),
+        }
+        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        Ok(sources.into_iter().zip(ready).filter_map(|(source, ready)| ready.then_some(source)).collect())
+    }
+
+    fn on_uevents(&mut self) -> Result<()> {
+        loop {
+            match self.uevents.receive()? {
+                Received::Event(event) => self.on_uevent(&event),
+                Received::Nothing => return Ok(()),
+                Received::Overflow => {
+                    warn!("more uevents than the buffer holds: looking at all devices again");
+                    self.drivers.coldplug();
+                    self.buttons.adopt_present();
+                    self.network.adopt_present();
+                    self.disks_changed = true;
+                }
+            }
+        }
+    }
+
+    fn on_uevent(&mut self, event: &Uevent) {
+        let Uevent { action, subsystem, modalias, devname, interface } = event;
+        if let ("add", Some(modalias)) = (action.as_str(), modalias) {
+            self.drivers.load_for(modalias);
+        }
+        match (subsystem.as_str(), action.as_str()) {
+            ("block", _) => self.disks_changed = true,
+            ("net", "add") => interface.iter().for_each(|name| self.network.adopt(name)),
+            ("net", "remove") => interface.iter().for_each(|name| self.network.forget(name)),
+            ("input", "add") => {
+                let name = devname.as_deref().and_then(|devname| devname.strip_prefix("input/"));
+                name.into_iter().for_each(|name| self.buttons.adopt(name));
+            }
+            _ => {}
+        }
+    }
+
+    fn on_signals(&mut self) -> Result<()> {
+        while let Some(signal) = self.signals.read_signal().context("read signals")? {
+            let number = i32::try_from(signal.ssi_signo).unwrap_or(0);
+            if number == Signal::SIGCHLD as i32 {
+                self.reap();
+            } else if let Some((name, how)) = power::SIGNALS.iter().find(|(known, _)| *known as i32 == number) {
+                self.ask(&format!("{name} from process {}", signal.ssi_pid), *how);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note of every process that has ended: the application's, and orphans that became ours.
+    fn reap(&mut self) {
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
+                Ok(status) if status.pid().is_some() && status.pid() == self.watched => {
+                    self.ended = Some(status);
+                    self.watched = None;
+                }
+                Ok(status) => debug!("reaped {status:?}"),
+                Err(errno) => {
+                    warn!("reap: {errno}");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self, who: &str, how: OnExit) {
+        info!("power: {who}");
+        self.presses += 1;
+        self.asked = Some(Asked(how));
+    }
+}

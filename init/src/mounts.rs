@@ -1,0 +1,133 @@
+//! The kernel's own file systems, which the boot needs first and the application expects as well.
+
+use crate::debug;
+use crate::log::OrWarn;
+use anyhow::{Context, Result};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+use std::os::fd::{AsFd, OwnedFd};
+use sys_mount::{Mount as Builder, MountFlags};
+
+struct Mount {
+    what: &'static str,
+    at: &'static str,
+    flags: MountFlags,
+    data: &'static str,
+    need: Need,
+}
+
+/// Whether a machine can do without a mount.
+#[derive(PartialEq, Eq)]
+enum Need {
+    Always,
+    /// Not every kernel is built with it, and only some applications use it.
+    IfTheKernelHasIt,
+}
+
+const NO_SUID_EXEC_DEV: MountFlags = MountFlags::NOSUID.union(MountFlags::NOEXEC).union(MountFlags::NODEV);
+const NO_SUID_EXEC: MountFlags = MountFlags::NOSUID.union(MountFlags::NOEXEC);
+
+const fn mount(what: &'static str, at: &'static str, flags: MountFlags, data: &'static str, need: Need) -> Mount {
+    Mount { what, at, flags, data, need }
+}
+
+/// In the order they stack. /run is not here: an image's own /run may hold directories that its program needs.
+const EARLY: &[Mount] = &[
+    mount("proc", "/proc", NO_SUID_EXEC_DEV, "", Need::Always),
+    mount("sysfs", "/sys", NO_SUID_EXEC_DEV, "", Need::Always),
+    mount("devtmpfs", "/dev", NO_SUID_EXEC, "mode=0755", Need::Always),
+    mount("devpts", "/dev/pts", NO_SUID_EXEC, "mode=0620,gid=5,ptmxmode=0666", Need::IfTheKernelHasIt),
+    mount("tmpfs", "/dev/shm", NO_SUID_EXEC_DEV, "mode=1777", Need::Always),
+    mount("mqueue", "/dev/mqueue", NO_SUID_EXEC_DEV, "", Need::IfTheKernelHasIt),
+    mount("hugetlbfs", "/dev/hugepages", MountFlags::NOSUID.union(MountFlags::NODEV), "", Need::IfTheKernelHasIt),
+    mount("cgroup2", "/sys/fs/cgroup", NO_SUID_EXEC_DEV, "nsdelegate", Need::IfTheKernelHasIt),
+    mount("securityfs", "/sys/kernel/security", NO_SUID_EXEC_DEV, "", Need::IfTheKernelHasIt),
+    mount("bpf", "/sys/fs/bpf", NO_SUID_EXEC_DEV, "mode=0700", Need::IfTheKernelHasIt),
+];
+
+/// Links in /dev that programs take for granted and the kernel does not make.
+const DEV_LINKS: &[(&str, &str)] = &[
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+    ("/dev/core", "/proc/kcore"),
+];
+
+/// What the application's root shares with init's: each with all that is mounted below it.
+const SHARED: &[&str] = &["/proc", "/sys", "/dev"];
+
+/// Mounts what PID 1 itself cannot work without, and what the kernel offers beyond.
+///
+/// # Errors
+/// The first mount that failed and that no machine can do without.
+pub fn early() -> Result<()> {
+    for mount in EARLY {
+        if let Err(error) = mount.apply() {
+            if mount.need == Need::Always {
+                return Err(error);
+            }
+            debug!("{error:#}");
+        }
+    }
+    for (link, target) in DEV_LINKS {
+        // A kernel or a fork of this program may have made it before.
+        match std::os::unix::fs::symlink(target, link) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            result => {
+                result.with_context(|| format!("link {link} to {target}")).or_warn("early mounts");
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Mount {
+    fn apply(&self) -> Result<()> {
+        let Mount { what, at, .. } = self;
+        // In sysfs the kernel makes the mount points itself; elsewhere they may be new.
+        if !at.starts_with("/sys/") {
+            std::fs::create_dir_all(at).with_context(|| format!("make directory {at}"))?;
+        }
+        Builder::builder()
+            .fstype(*what)
+            .flags(self.flags)
+            .data(self.data)
+            .mount(what, at)
+            .map(|_| ())
+            .with_context(|| format!("mount {what} on {at}"))
+    }
+}
+
+/// Shows the kernel's file systems inside the application's root as well.
+///
+/// # Errors
+/// When the image has something at one of these paths that is not a directory: no Linux program works so.
+pub fn share_with(root: &OwnedFd) -> Result<()> {
+    for path in SHARED {
+        share(root, path).with_context(|| format!("mount {path} in the image's root"))?;
+    }
+    Ok(())
+}
+
+fn share(root: &OwnedFd, path: &str) -> Result<()> {
+    let inside = path.trim_start_matches('/');
+    match rustix::fs::mkdirat(root, inside, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(errno).context("make the directory"),
+    }
+    // An image may have a symbolic link here that leads anywhere: none is followed.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let target = openat2(root, inside, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
+        .context("the image has something there that is not a directory")?;
+    let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let tree = open_tree(CWD, path, clone).with_context(|| format!("clone the mounts below {path}"))?;
+    attach(&tree, &target).context("attach them")
+}
+
+/// Attaches a detached mount to the directory that `target` is open on.
+fn attach(tree: impl AsFd, target: impl AsFd) -> rustix::io::Result<()> {
+    let here = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(tree, "", target, "", here)
+}

@@ -1,0 +1,416 @@
+//! DHCPv4 messages as bytes. What a server sends is hostile until proven otherwise: every length is checked, and a
+//! value that could do harm further on (a name with a newline, a netmask with holes) counts as absent.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+/// BOOTP's fixed part up to the options, the magic cookie included (RFC 2131, figure 1).
+const FIXED: usize = 240;
+/// First bytes of the options (RFC 2132, section 2).
+const MAGIC: [u8; 4] = [99, 130, 83, 99];
+/// Some servers and relays drop messages shorter than BOOTP's 300 bytes.
+const SHORTEST: usize = 300;
+/// The largest message that we take: a whole Ethernet frame's worth.
+pub(super) const LARGEST: u16 = 1472;
+
+/// Option numbers (RFC 2132).
+mod option {
+    pub(super) const PAD: u8 = 0;
+    pub(super) const NETMASK: u8 = 1;
+    pub(super) const ROUTER: u8 = 3;
+    pub(super) const DNS: u8 = 6;
+    pub(super) const HOSTNAME: u8 = 12;
+    pub(super) const DOMAIN: u8 = 15;
+    pub(super) const MTU: u8 = 26;
+    pub(super) const REQUESTED_ADDRESS: u8 = 50;
+    pub(super) const LEASE_TIME: u8 = 51;
+    pub(super) const OVERLOAD: u8 = 52;
+    pub(super) const MESSAGE_TYPE: u8 = 53;
+    pub(super) const SERVER: u8 = 54;
+    pub(super) const WANTED: u8 = 55;
+    pub(super) const LARGEST_MESSAGE: u8 = 57;
+    pub(super) const RENEW_AFTER: u8 = 58;
+    pub(super) const REBIND_AFTER: u8 = 59;
+    pub(super) const CLIENT: u8 = 61;
+    pub(super) const END: u8 = 255;
+}
+
+/// What we ask a server to tell.
+const WANTED: [u8; 8] = [
+    option::NETMASK,
+    option::ROUTER,
+    option::DNS,
+    option::HOSTNAME,
+    option::DOMAIN,
+    option::MTU,
+    option::RENEW_AFTER,
+    option::REBIND_AFTER,
+];
+
+/// A network card's hardware address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mac(pub [u8; 6]);
+
+/// What a client says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// Who has an address for me?
+    Discover,
+    /// I take the one that this server offered.
+    Take {
+        /// The address offered.
+        address: Ipv4Addr,
+        /// Who offered it.
+        server: Ipv4Addr,
+    },
+    /// I have this address, and want to keep it.
+    Keep(Ipv4Addr),
+}
+
+/// The message for a request, as the payload of UDP.
+#[must_use]
+pub fn encode(request: Request, mac: Mac, xid: u32, elapsed: Duration) -> Vec<u8> {
+    let mut message = vec![0; FIXED];
+    let mut put = |at: usize, bytes: &[u8]| {
+        if let Some(field) = message.get_mut(at..at + bytes.len()) {
+            field.copy_from_slice(bytes);
+        }
+    };
+    put(0, &[1, 1, 6, 0]); // a request, over Ethernet, whose addresses have six bytes
+    put(4, &xid.to_be_bytes());
+    put(8, &u16::try_from(elapsed.as_secs()).unwrap_or(u16::MAX).to_be_bytes());
+    if let Request::Keep(address) = request {
+        put(12, &address.octets());
+    }
+    put(28, &mac.0);
+    put(236, &MAGIC);
+
+    let kind = if request == Request::Discover { 1 } else { 3 };
+    add(&mut message, option::MESSAGE_TYPE, &[kind]);
+    let [a, b, c, d, e, f] = mac.0;
+    add(&mut message, option::CLIENT, &[1, a, b, c, d, e, f]);
+    if let Request::Take { address, server } = request {
+        add(&mut message, option::REQUESTED_ADDRESS, &address.octets());
+        add(&mut message, option::SERVER, &server.octets());
+    }
+    add(&mut message, option::LARGEST_MESSAGE, &LARGEST.to_be_bytes());
+    add(&mut message, option::WANTED, &WANTED);
+    message.push(option::END);
+    message.resize(message.len().max(SHORTEST), option::PAD);
+    message
+}
+
+/// All our options are far shorter than the 255 bytes that one can hold.
+fn add(message: &mut Vec<u8>, code: u8, value: &[u8]) {
+    message.extend([code, u8::try_from(value.len()).unwrap_or(u8::MAX)]);
+    message.extend(value);
+}
+
+/// What a server says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// An address to take.
+    Offer(Lease),
+    /// The address is yours.
+    Ack(Lease),
+    /// It is not.
+    Nak {
+        /// Who says so, where it tells.
+        server: Option<Ipv4Addr>,
+    },
+}
+
+/// An address, for how long, and what goes with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Length of the network's prefix.
+    pub prefix: u8,
+    /// The server that gave it.
+    pub server: Ipv4Addr,
+    /// For how long it is ours.
+    pub time: Duration,
+    /// When to ask the server for more.
+    pub renew_after: Duration,
+    /// When to ask any server.
+    pub rebind_after: Duration,
+    /// The way to everywhere else.
+    pub router: Option<Ipv4Addr>,
+    /// Name servers, the preferred one first.
+    pub dns: Vec<Ipv4Addr>,
+    /// The machine's name.
+    pub hostname: Option<String>,
+    /// The domain that short names are looked up in.
+    pub domain: Option<String>,
+    /// The link's MTU, bytes.
+    pub mtu: Option<u16>,
+}
+
+/// Reads a message; `None` unless it is a whole reply to this card's request.
+#[must_use]
+pub fn decode(message: &[u8], mac: Mac, xid: u32) -> Option<Reply> {
+    let is_reply = message.first() == Some(&2) && message.get(4..8)? == xid.to_be_bytes();
+    let is_for_us = message.get(28..34)? == mac.0 && message.get(236..FIXED)? == MAGIC;
+    if !(is_reply && is_for_us) {
+        return None;
+    }
+    let options = Options::parse(message)?;
+    let address = address(message.get(16..20)?)?;
+    match options.get(option::MESSAGE_TYPE)?.as_slice() {
+        [2] => Some(Reply::Offer(lease(address, &options)?)),
+        [5] => Some(Reply::Ack(lease(address, &options)?)),
+        [6] => Some(Reply::Nak { server: options.address(option::SERVER) }),
+        _ => None,
+    }
+}
+
+/// A lease for less is not one that a machine can keep renewing.
+const SHORTEST_LEASE: u32 = 10;
+
+fn lease(address: Ipv4Addr, options: &Options) -> Option<Lease> {
+    let usable =
+        !(address.is_unspecified() || address.is_broadcast() || address.is_loopback() || address.is_multicast());
+    if !usable {
+        return None;
+    }
+    let time = options.seconds(option::LEASE_TIME)?.max(SHORTEST_LEASE);
+    // RFC 2131, section 4.4.5: a half and seven eighths, where the server does not say or says nonsense.
+    let rebind = options.seconds(option::REBIND_AFTER).filter(|rebind| *rebind < time).unwrap_or(time / 8 * 7);
+    let renew = options.seconds(option::RENEW_AFTER).filter(|renew| *renew < rebind).unwrap_or(time / 2).min(rebind);
+    let duration = |seconds: u32| Duration::from_secs(seconds.into());
+    Some(Lease {
+        address,
+        prefix: options.get(option::NETMASK).and_then(|mask| prefix(&mask)).unwrap_or_else(|| classful_prefix(address)),
+        server: options.address(option::SERVER)?,
+        time: duration(time),
+        renew_after: duration(renew),
+        rebind_after: duration(rebind),
+        router: options.address(option::ROUTER).filter(|router| !router.is_unspecified()),
+        dns: options.get(option::DNS).unwrap_or_default().chunks_exact(4).filter_map(self::address).collect(),
+        hostname: options.text(option::HOSTNAME).filter(|name| is_host_name(name)),
+        domain: options.text(option::DOMAIN).filter(|name| is_host_name(name)),
+        // Below 576 bytes IPv4 itself does not work (RFC 791).
+        mtu: options
+            .get(option::MTU)
+            .and_then(|mtu| Some(u16::from_be_bytes(mtu.try_into().ok()?)))
+            .filter(|mtu| *mtu >= 576),
+    })
+}
+
+fn address(bytes: &[u8]) -> Option<Ipv4Addr> {
+    Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?))
+}
+
+fn prefix(mask: &[u8]) -> Option<u8> {
+    let mask = u32::from_be_bytes(mask.try_into().ok()?);
+    let ones = mask.leading_ones();
+    (mask.count_ones() == ones).then(|| u8::try_from(ones).ok()).flatten()
+}
+
+/// What a server means that sends no netmask (RFC 950's classes).
+fn classful_prefix(address: Ipv4Addr) -> u8 {
+    match address.octets() {
+        [0..=127, ..] => 8,
+        [128..=191, ..] => 16,
+        _ => 24,
+    }
+}
+
+/// Whether a name can be written into /etc/hosts and resolv.conf: dotted labels (RFC 1123), 253 bytes at the most.
+fn is_host_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            && !label.starts_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
+/// The options, in the order they came, from all the places that may hold some.
+struct Options(Vec<(u8, Vec<u8>)>);
+
+impl Options {
+    fn parse(message: &[u8]) -> Option<Self> {
+        let mut options = Options(Vec::new());
+        options.read(message.get(FIXED..)?);
+        // The server's name and the boot file's name can be given up for more options (RFC 2132, section 9.3).
+        let overload = options.get(option::OVERLOAD).and_then(|value| value.first().copied()).unwrap_or(0);
+        if overload & 1 != 0 {
+            options.read(message.get(108..236)?);
+        }
+        if overload & 2 != 0 {
+            options.read(message.get(44..108)?);
+        }
+        Some(options)
+    }
+
+    fn read(&mut self, mut bytes: &[u8]) {
+        while let [code, rest @ ..] = bytes {
+            match *code {
+                option::PAD => bytes = rest,
+                option::END => return,
+                code => {
+                    let [length, rest @ ..] = rest else { return };
+                    // A truncated option ends the list: those before it are whole.
+                    let Some((value, rest)) = rest.split_at_checked(usize::from(*length)) else { return };
+                    self.0.push((code, value.to_vec()));
+                    bytes = rest;
+                }
+            }
+        }
+    }
+
+    /// A value; one that came in several pieces is joined (RFC 3396).
+    fn get(&self, code: u8) -> Option<Vec<u8>> {
+        let mut pieces = self.0.iter().filter(|(found, _)| *found == code).map(|(_, value)| value).peekable();
+        pieces.peek()?;
+        Some(pieces.flatten().copied().collect())
+    }
+
+    /// The first address of an option.
+    fn address(&self, code: u8) -> Option<Ipv4Addr> {
+        address(self.get(code)?.get(..4)?)
+    }
+
+    fn seconds(&self, code: u8) -> Option<u32> {
+        Some(u32::from_be_bytes(self.get(code)?.try_into().ok()?))
+    }
+
+    /// A text; some servers end it with NULs or a dot.
+    fn text(&self, code: u8) -> Option<String> {
+        let text = String::from_utf8(self.get(code)?).ok()?;
+        Some(text.trim_end_matches(['\0', '.']).to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MAC: Mac = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+    const XID: u32 = 0x1234_5678;
+
+    /// A reply as QEMU's user network sends it, with the options given.
+    fn reply(options: &[(u8, &[u8])]) -> Vec<u8> {
+        let mut message = vec![0; FIXED];
+        message[0] = 2;
+        message[4..8].copy_from_slice(&XID.to_be_bytes());
+        message[16..20].copy_from_slice(&[10, 0, 2, 15]);
+        message[28..34].copy_from_slice(&MAC.0);
+        message[236..240].copy_from_slice(&MAGIC);
+        for (code, value) in options {
+            add(&mut message, *code, value);
+        }
+        message.push(option::END);
+        message
+    }
+
+    const ACK: &[(u8, &[u8])] = &[
+        (53, &[5]),
+        (54, &[10, 0, 2, 2]),
+        (51, &[0, 0, 0x0E, 0x10]),
+        (1, &[255, 255, 255, 0]),
+        (3, &[10, 0, 2, 2]),
+        (6, &[10, 0, 2, 3, 10, 0, 2, 4]),
+        (12, b"ip-10-0-2-15"),
+        (15, b"eu-central-1.compute.internal."),
+        (26, &[0x23, 0x29]),
+    ];
+
+    fn decoded(options: &[(u8, &[u8])]) -> Option<Reply> {
+        decode(&reply(options), MAC, XID)
+    }
+
+    fn lease_with(extra: &[(u8, &[u8])]) -> Lease {
+        let options: Vec<_> =
+            ACK.iter().filter(|(code, _)| extra.iter().all(|(other, _)| other != code)).chain(extra).copied().collect();
+        match decoded(&options) {
+            Some(Reply::Ack(lease)) => lease,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_acknowledgement_as_ec2_gives_it() {
+        assert_eq!(
+            lease_with(&[]),
+            Lease {
+                address: Ipv4Addr::new(10, 0, 2, 15),
+                prefix: 24,
+                server: Ipv4Addr::new(10, 0, 2, 2),
+                time: Duration::from_secs(3600),
+                renew_after: Duration::from_secs(1800),
+                rebind_after: Duration::from_secs(3150),
+                router: Some(Ipv4Addr::new(10, 0, 2, 2)),
+                dns: vec![Ipv4Addr::new(10, 0, 2, 3), Ipv4Addr::new(10, 0, 2, 4)],
+                hostname: Some("ip-10-0-2-15".to_owned()),
+                domain: Some("eu-central-1.compute.internal".to_owned()),
+                mtu: Some(9001),
+            }
+        );
+    }
+
+    #[test]
+    fn values_that_could_do_harm_count_as_absent() {
+        assert_eq!(lease_with(&[(12, b"a\nnameserver 6.6.6.6")]).hostname, None);
+        assert_eq!(lease_with(&[(15, b"a b")]).domain, None);
+        assert_eq!(lease_with(&[(26, &[0, 68])]).mtu, None);
+        assert_eq!(lease_with(&[(1, &[255, 0, 255, 0])]).prefix, 8);
+        assert_eq!(lease_with(&[(3, &[0, 0, 0, 0])]).router, None);
+        let nonsense = lease_with(&[(58, &[0xFF; 4]), (59, &[0xFF; 4])]);
+        assert_eq!((nonsense.renew_after.as_secs(), nonsense.rebind_after.as_secs()), (1800, 3150));
+        assert_eq!(lease_with(&[(51, &[0; 4])]).time.as_secs(), 10);
+    }
+
+    #[test]
+    fn replies_to_others_and_halves_of_replies_are_nothing() {
+        let whole = reply(ACK);
+        assert_eq!(decode(&whole, MAC, XID + 1), None);
+        assert_eq!(decode(&whole, Mac([0; 6]), XID), None);
+        assert_eq!(decode(&whole[..FIXED], MAC, XID), None);
+        assert_eq!(decoded(&[(53, &[5])]), None, "no server, no lease time");
+        assert_eq!(
+            decoded(&[(53, &[6]), (54, &[10, 0, 2, 2])]),
+            Some(Reply::Nak { server: Some(Ipv4Addr::new(10, 0, 2, 2)) })
+        );
+    }
+
+    #[test]
+    fn long_values_are_joined_and_overloaded_fields_are_read() {
+        let mut message = reply(&[&ACK[..6], &[(15, b"example."), (15, b"org"), (52, &[2])]].concat());
+        message[44..49].copy_from_slice(&[12, 2, b'v', b'm', 255]);
+        let Some(Reply::Ack(lease)) = decode(&message, MAC, XID) else { panic!() };
+        assert_eq!((lease.domain.as_deref(), lease.hostname.as_deref()), (Some("example.org"), Some("vm")));
+    }
+
+    #[test]
+    fn our_own_messages_have_the_form_of_the_rfc() {
+        let take = Request::Take { address: Ipv4Addr::new(10, 0, 2, 15), server: Ipv4Addr::new(10, 0, 2, 2) };
+        let message = encode(take, MAC, XID, Duration::from_secs(3));
+        assert!(message.len() >= SHORTEST);
+        let options = Options::parse(&message).unwrap();
+        assert_eq!(options.get(option::MESSAGE_TYPE), Some(vec![3]));
+        assert_eq!(options.address(option::REQUESTED_ADDRESS), Some(Ipv4Addr::new(10, 0, 2, 15)));
+        assert_eq!(options.address(option::SERVER), Some(Ipv4Addr::new(10, 0, 2, 2)));
+        assert_eq!(message[8..10], [0, 3]);
+        // RFC 2131, table 5: who keeps an address says so in ciaddr, and names neither it nor the server in options.
+        let keep = encode(Request::Keep(Ipv4Addr::new(10, 0, 2, 15)), MAC, XID, Duration::ZERO);
+        assert_eq!(keep[12..16], [10, 0, 2, 15]);
+        assert_eq!(Options::parse(&keep).unwrap().get(option::REQUESTED_ADDRESS), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_message_makes_the_reader_panic(tail: Vec<u8>, options in proptest::collection::vec((any::<u8>(), proptest::collection::vec(any::<u8>(), 0..40)), 0..20)) {
+            let _ = decode(&tail, MAC, XID);
+            let mut message = reply(&[]);
+            message.truncate(FIXED);
+            message.extend(&tail);
+            let _ = decode(&message, MAC, XID);
+            let borrowed: Vec<_> = ACK.iter().copied().chain(options.iter().map(|(code, value)| (*code, value.as_slice()))).collect();
+            let _ = decode(&reply(&borrowed), MAC, XID);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Power: the ACPI button, the signals that ask PID 1 to end the machine, and the end itself.
+
+use crate::log::OrWarn;
+use crate::{error, info};
+use anyhow::{Context, Result};
+use initramfs::image::OnExit;
+use nix::sys::signal::Signal;
+use rustix::system::RebootCommand;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Linux's code of the power key (linux/input-event-codes.h).
+const KEY_POWER: u16 = 116;
+/// The type of a key's event, and the value of its press.
+const EV_KEY: u16 = 1;
+const PRESSED: i32 = 1;
+/// A 64-bit kernel's `struct input_event`: two 64-bit words of time, type, code, value.
+const EVENT_SIZE: usize = 24;
+
+/// Somebody asked for the end of the machine. It travels as an error: whatever the boot is doing, it ends there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked(pub OnExit);
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            OnExit::PowerOff => "asked to power off",
+            OnExit::Reboot => "asked to reboot",
+        })
+    }
+}
+
+impl std::error::Error for Asked {}
+
+/// What signals ask of PID 1: the kernel sends SIGINT for ctrl-alt-del, busybox's `halt`, `poweroff` and `reboot` the
+/// next three, and a UPS daemon's SIGPWR means that the power is about to go.
+pub const SIGNALS: &[(Signal, OnExit)] = &[
+    (Signal::SIGINT, OnExit::Reboot),
+    (Signal::SIGUSR1, OnExit::PowerOff),
+    (Signal::SIGUSR2, OnExit::PowerOff),
+    (Signal::SIGTERM, OnExit::Reboot),
+    (Signal::SIGPWR, OnExit::PowerOff),
+];
+
+/// Has ctrl-alt-del sent to init as a signal, instead of rebooting at once.
+pub fn take_ctrl_alt_del() {
+    rustix::system::reboot(RebootCommand::CadOff).context("take ctrl-alt-del").or_warn("power");
+}
+
+/// The machine's power buttons.
+#[derive(Debug, Default)]
+pub struct Buttons(Vec<Button>);
+
+#[derive(Debug)]
+struct Button {
+    name: String,
+    events: File,
+}
+
+impl Buttons {
+    /// Takes in the buttons that are there now.
+    pub fn adopt_present(&mut self) {
+        for entry in fs::read_dir("/sys/class/input").into_iter().flatten().flatten() {
+            if let Ok(name) = entry.file_name().into_string() {
+                self.adopt(&name);
+            }
+        }
+    }
+
+    /// Takes in an input device, `event0` for example, if it has a power key.
+    pub fn adopt(&mut self, name: &str) {
+        let known = self.0.iter().any(|button| button.name == name);
+        if known || !name.starts_with("event") || !has_power_key(name) {
+            return;
+        }
+        let device = Path::new("/dev/input").join(name);
+        let open = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&device);
+        if let Some(events) = open.with_context(|| format!("open {}", device.display())).or_warn("power button") {
+            info!("power: button at {}", device.display());
+            self.0.push(Button { name: name.to_owned(), events });
+        }
+    }
+
+    /// What to wait on, each with the number of its button.
+    pub fn files(&self) -> impl Iterator<Item = (usize, BorrowedFd<'_>)> {
+        self.0.iter().enumerate().map(|(button, it)| (button, it.events.as_fd()))
+    }
+
+    /// How often a button was pressed since it was last read. One that cannot be read any more is forgotten.
+    pub fn presses(&mut self, button: usize) -> usize {
+        let Some(it) = self.0.get_mut(button) else { return 0 };
+        let mut buffer = [0; EVENT_SIZE * 64];
+        match it.events.read(&mut buffer) {
+            Ok(length) if length > 0 => count_presses(buffer.get(..length).unwrap_or_default()),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => 0,
+            _ => {
+                self.0.remove(button);
+                0
+            }
+        }
+    }
+}
+
+fn has_power_key(name: &str) -> bool {
+    let keys = Path::new("/sys/class/input").join(name).join("device/capabilities/key");
+    fs::read_to_string(keys).is_ok_and(|bits| bit(&bits, KEY_POWER.into()))
+}
+
+/// Whether a bit is set in sysfs's form of a bitmap: words of 64 bits in hexadecimal, the highest first.
+fn bit(bitmap: &str, number: usize) -> bool {
+    let word = bitmap.split_whitespace().rev().nth(number / 64);
+    word.and_then(|word| u64::from_str_radix(word, 16).ok()).is_some_and(|word| word >> (number % 64) & 1 == 1)
+}
+
+fn count_presses(events: &[u8]) -> usize {
+    let is_press = |event: &&[u8]| {
+        event.get(16..18) == Some(&EV_KEY.to_ne_bytes()[..])
+            && event.get(18..20) == Some(&KEY_POWER.to_ne_bytes()[..])
+            && event.get(20..24) == Some(&PRESSED.to_ne_bytes()[..])
+    };
+    events.chunks_exact(EVENT_SIZE).filter(is_press).count()
+}
+
+/// Ends the machine. Everything worth keeping must be written before.
+pub fn end(how: OnExit) -> ! {
+    let command = match how {
+        OnExit::PowerOff => RebootCommand::PowerOff,
+        OnExit::Reboot => RebootCommand::Restart,
+    };
+    let result: Result<()> = rustix::system::reboot(command).context("end the machine");
+    if let Err(error) = result {
+        error!("power: {error:#}");
+    }
+    // The kernel was asked and refused, or takes its time. PID 1 must not end: that would be a kernel panic.
+    loop {
+        std::thread::park();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(kind: u16, code: u16, value: i32) -> Vec<u8> {
+        [&[0; 16][..], &kind.to_ne_bytes(), &code.to_ne_bytes(), &value.to_ne_bytes()].concat()
+    }
+
+    #[test]
+    fn one_press_is_one_press_and_its_release_is_none() {
+        let events = [event(1, 116, 1), event(0, 0, 0), event(1, 116, 0), event(0, 0, 0), event(1, 30, 1)].concat();
+        assert_eq!(count_presses(&events), 1);
+        assert_eq!(count_presses(&events[..23]), 0);
+    }
+
+    #[test]
+    fn the_power_key_is_found_in_the_bitmap_of_an_acpi_button() {
+        assert!(bit("10000000000000 0\n", 116));
+        // A PC keyboard has one too; a mouse has not.
+        assert!(bit("402000000 3803078f800d001 feffffdfffefffff fffffffffffffffe\n", 116));
+        assert!(!bit("70000 0 0 0 0\n", 116));
+        assert!(!bit("", 116));
+    }
+}

@@ -1,0 +1,153 @@
+//! The way down: the application asked to stop, everything else killed, everything written.
+
+use crate::log::OrWarn;
+use crate::machine::Machine;
+use crate::root::Root;
+use crate::{error, info, sys, warn};
+use anyhow::{Context, Result};
+use initramfs::image::Image;
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use rustix::mount::{MountFlags, UnmountFlags, mount_remount, unmount};
+use std::fs::{self, File};
+use std::time::{Duration, Instant};
+
+/// What is left of the grace after a second press of the button: somebody is in a hurry.
+const HURRY: Duration = Duration::from_secs(1);
+/// How long processes get to die of SIGKILL. One that hangs in the kernel is left behind.
+const DEATH: Duration = Duration::from_secs(5);
+/// How long a slow console gets to show the last lines.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// Asks the application to stop as its image says, and kills it when its time is up.
+pub fn stop(machine: &mut Machine, entrypoint: Pid, image: &Image) {
+    machine.ignore_further_requests();
+    let presses = machine.presses;
+    let name = initramfs::signal::name(image.stop_signal.into());
+    info!("power: {name} to the application, {} s to stop", image.stop_timeout);
+    if let Err(error) = sys::kill(entrypoint, image.stop_signal) {
+        warn!("power: send {name} to process {entrypoint}: {error}");
+    }
+    let asked = Instant::now();
+    let mut deadline = asked + Duration::from_secs(image.stop_timeout.into());
+    while machine.ended().is_none() && Instant::now() < deadline {
+        // A further request comes as an error: it is in `presses` as well, and ends nothing that is not ending.
+        let _ = machine.turn(Some(deadline));
+        if machine.presses > presses {
+            deadline = deadline.min(Instant::now() + HURRY);
+        }
+    }
+    match machine.ended() {
+        Some(status) => info!("power: the application {} after {} ms", describe(status), asked.elapsed().as_millis()),
+        None => error!("the application did not stop within {} s of {name}: killing it", asked.elapsed().as_secs()),
+    }
+}
+
+/// How a process ended, for a message.
+#[must_use]
+pub fn describe(status: WaitStatus) -> String {
+    match status {
+        WaitStatus::Exited(_, code) => format!("exited with status {code}"),
+        WaitStatus::Signaled(_, signal, core) => {
+            format!("was killed by {signal}{}", if core { " and dumped core" } else { "" })
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+/// Ends every process but init, unmounts and writes out what is mounted, and lets the console finish.
+pub fn finish(root: Option<&Root>) {
+    kill_all();
+    if let Some(root) = root {
+        unmount_all(root).or_warn("unmount");
+    }
+    rustix::fs::sync();
+    drain_console();
+}
+
+fn kill_all() {
+    let everybody = Pid::from_raw(-1);
+    // ESRCH: nobody is left, as usual.
+    if kill(everybody, Signal::SIGKILL) == Err(Errno::ESRCH) {
+        return;
+    }
+    let deadline = Instant::now() + DEATH;
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Err(_) => return,
+            Ok(WaitStatus::StillAlive) if Instant::now() >= deadline => {
+                warn!("power: processes are left that SIGKILL does not end");
+                return;
+            }
+            // Nothing tells of the end of a process but this; a millisecond is less than it takes them.
+            Ok(WaitStatus::StillAlive) => std::thread::sleep(Duration::from_millis(1)),
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Unmounts what the application mounted, the last first; what is still in use is made read-only, so that its file
+/// system is whole. The image and its overlay hold nothing that outlives the machine.
+fn unmount_all(root: &Root) -> Result<()> {
+    rustix::process::fchdir(root).context("enter the application's root")?;
+    rustix::process::chroot(".").context("enter the application's root")?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").context("read the list of mounts")?;
+    for mount in mounts.lines().rev().filter_map(parse_mount) {
+        if mount.at == "/" || unmount(mount.at.as_str(), UnmountFlags::empty()).is_ok() {
+            continue;
+        }
+        if mount.has_disk {
+            let result = mount_remount(mount.at.as_str(), MountFlags::RDONLY, "");
+            result.with_context(|| format!("make {} read-only, as it is in use", mount.at)).or_warn("unmount");
+        }
+    }
+    Ok(())
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Mounted {
+    at: String,
+    has_disk: bool,
+}
+
+/// A line of /proc/self/mountinfo (proc_pid_mountinfo(5)): the fifth field is where, and the one after ` - ` and the
+/// type is what.
+fn parse_mount(line: &str) -> Option<Mounted> {
+    let (mount, source) = line.split_once(" - ")?;
+    let at = unescape(mount.split(' ').nth(4)?);
+    let has_disk = source.split(' ').nth(1)?.starts_with("/dev/");
+    Some(Mounted { at, has_disk })
+}
+
+/// Spaces, tabs, newlines and backslashes stand as octal numbers there.
+fn unescape(field: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .iter()
+        .fold(field.to_owned(), |text, (escaped, plain)| text.replace(escaped, plain))
+}
+
+/// Waits until the console has sent what the application wrote last: the power goes with whatever it still holds.
+fn drain_console() {
+    let Ok(console) = File::options().write(true).open("/dev/console") else { return };
+    let deadline = Instant::now() + LAST_LINES;
+    // The terminal tells how much is left, but no event when nothing is.
+    while Instant::now() < deadline && sys::unsent_bytes(&console).is_ok_and(|bytes| bytes > 0) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_are_read_as_the_kernel_lists_them() {
+        let line = r"36 35 259:5 / /mnt/my\040data rw,noatime shared:1 - ext4 /dev/nvme2n1 rw";
+        assert_eq!(parse_mount(line), Some(Mounted { at: "/mnt/my data".to_owned(), has_disk: true }));
+        let line = "22 35 0:20 / /proc rw,nosuid - proc proc rw";
+        assert_eq!(parse_mount(line), Some(Mounted { at: "/proc".to_owned(), has_disk: false }));
+        assert_eq!(parse_mount("garbage"), None);
+    }
+}
