@@ -75,7 +75,7 @@ with_rustup_musl() {
 
 # Debian has a rustc with its standard library's source, but not one built for musl: it is built here. Its linker is gcc
 # told to look first where musl-dev lies. The standard library asks an unwinder for backtraces; glibc's does not link
-# with musl, and a program that aborts on panic has no use for one: three functions that find no frames take its place.
+# with musl, and a program that aborts on panic has no use for one: functions that find no frames take its place.
 with_debian_musl() {
     target=$arch-unknown-linux-musl
     local tools=$target_dir/musl-tools
@@ -86,6 +86,7 @@ with_debian_musl() {
 int _Unwind_Backtrace(void *callback, void *data) { (void)callback, (void)data; return 5; /* _URC_END_OF_STACK */ }
 unsigned long _Unwind_GetIP(void *context) { (void)context; return 0; }
 unsigned long _Unwind_GetCFA(void *context) { (void)context; return 0; }
+void *_Unwind_FindEnclosingFunction(void *code) { (void)code; return 0; }
 C
     rm -f "$tools/libunwind.a"
     ar rcD "$tools/libunwind.a" "$tools/unwind.o"

@@ -19,8 +19,6 @@ pub enum Level {
     Warning = 4,
     /// A step of the boot. Shown with `-d`.
     Info = 6,
-    /// Details, logged at all only with `-d`.
-    Debug = 7,
 }
 
 /// The kernel takes records of up to 1,024 bytes with its own prefix (PRINTKRB_RECORD_MAX) and refuses longer ones.
@@ -38,17 +36,20 @@ pub fn open() {
     }
 }
 
-/// Keeps or drops [`Level::Debug`] lines.
+/// Keeps or drops the lines of [`debug!`](crate::debug).
 pub fn set_debug(on: bool) {
     DEBUG.store(on, Ordering::Relaxed);
+}
+
+/// Whether details are wanted.
+#[must_use]
+pub fn is_debug() -> bool {
+    DEBUG.load(Ordering::Relaxed)
 }
 
 /// Writes one line; the macros [`error!`](crate::error), [`warn!`](crate::warn), [`info!`](crate::info) and
 /// [`debug!`](crate::debug) are what code calls.
 pub fn write(level: Level, message: Arguments<'_>) {
-    if level == Level::Debug && !DEBUG.load(Ordering::Relaxed) {
-        return;
-    }
     let line = record(level, message);
     // Nobody is left to tell when the log itself cannot be written.
     let _ = match KMSG.get() {
@@ -89,9 +90,9 @@ macro_rules! warn { ($($text:tt)*) => { $crate::log::write($crate::log::Level::W
 #[macro_export]
 macro_rules! info { ($($text:tt)*) => { $crate::log::write($crate::log::Level::Info, format_args!($($text)*)) } }
 
-/// Logs at [`Level::Debug`].
+/// Logs details at [`Level::Info`], with `-d` only: the kernel shows no level below that one on the console.
 #[macro_export]
-macro_rules! debug { ($($text:tt)*) => { $crate::log::write($crate::log::Level::Debug, format_args!($($text)*)) } }
+macro_rules! debug { ($($text:tt)*) => { if $crate::log::is_debug() { $crate::info!($($text)*) } } }
 
 /// Makes the severity of a step visible on its line: `?` is fatal, `.or_warn("swap")` is not.
 pub trait OrWarn<T> {

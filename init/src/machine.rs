@@ -1,8 +1,8 @@
 //! The machine while it runs: one place where init waits for whatever comes next, and sees to it.
 
 use crate::drivers::Drivers;
-use crate::net::Network;
 use crate::net::names::Names;
+use crate::net::{Network, Socket};
 use crate::power::{self, Asked, Buttons};
 use crate::root::Root;
 use crate::uevent::{Received, Uevent, Uevents};
@@ -44,7 +44,7 @@ enum Source {
     Uevents,
     Signals,
     Button(usize),
-    Card(usize),
+    Network(Socket),
 }
 
 impl Machine {
@@ -140,7 +140,7 @@ impl Machine {
             match source {
                 Source::Uevents => self.on_uevents()?,
                 Source::Signals => self.on_signals()?,
-                Source::Card(card) => self.network.on_socket(card),
+                Source::Network(socket) => self.network.on_socket(socket),
                 Source::Button(button) => {
                     for _ in 0..self.buttons.presses(button) {
                         self.ask("the power button was pressed", OnExit::PowerOff);
@@ -156,21 +156,26 @@ impl Machine {
     /// Writes the names anew if leases have changed them.
     pub fn refresh_names(&mut self) {
         // Until there is a root to write to, the change waits.
-        if let Some(root) = &self.root
-            && self.network.take_change()
-        {
-            Names::of(&self.network.leases(), &self.hostname).apply(root);
+        if self.root.is_some() && self.network.take_change() {
+            let names = self.names();
+            self.root.iter().for_each(|root| names.apply(root));
         }
+    }
+
+    /// The machine's names, by its leases.
+    #[must_use]
+    pub fn names(&self) -> Names {
+        Names::of(&self.network.leases(), &self.hostname)
     }
 
     fn ready(&self, wake: Option<Instant>) -> Result<Vec<Source>> {
         let always = [(Source::Uevents, self.uevents.as_fd()), (Source::Signals, self.signals.as_fd())];
         let buttons = self.buttons.files().map(|(button, fd)| (Source::Button(button), fd));
-        let cards = self.network.sockets().map(|(card, fd)| (Source::Card(card), fd));
+        let network = self.network.sockets().map(|(socket, fd)| (Source::Network(socket), fd));
         let (sources, mut fds): (Vec<Source>, Vec<PollFd<'_>>) = always
             .into_iter()
             .chain(buttons)
-            .chain(cards)
+            .chain(network)
             .map(|(source, fd)| (source, PollFd::from_borrowed_fd(fd, PollFlags::IN)))
             .unzip();
 

@@ -9,6 +9,9 @@ use nanoos_init::machine::Machine;
 use nanoos_init::power::{self, Asked};
 use nanoos_init::root::Root;
 use nanoos_init::{disks, error, info, mounts, shutdown, warn};
+use nix::sys::wait::WaitStatus;
+use nix::unistd::Pid;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How long the disk with the image may take to appear. EBS volumes are attached before the machine starts; a disk
@@ -46,7 +49,7 @@ fn machine_life(end: &mut OnExit) -> Result<()> {
     let mut machine = Machine::listen(&image.hostname)?;
     timed("drivers", || machine.coldplug())?;
     let outcome = run(&mut machine, &image);
-    shutdown::finish(machine.root.as_ref());
+    shutdown::finish(&mut machine);
     outcome
 }
 
@@ -58,8 +61,7 @@ fn run(machine: &mut Machine, image: &Image) -> Result<()> {
     timed("network", || wait_for_network(machine))?;
     machine.refresh_names();
 
-    let Some(root) = &machine.root else { return Ok(()) };
-    let entrypoint = timed("launch", || entrypoint::launch(image, root, &image.hostname))?;
+    let entrypoint = timed("launch", || launch(machine, image))?;
     machine.watch(entrypoint);
     let asked = loop {
         if let Err(asked) = machine.turn(None) {
@@ -74,12 +76,17 @@ fn run(machine: &mut Machine, image: &Image) -> Result<()> {
     Err(asked)
 }
 
+fn launch(machine: &Machine, image: &Image) -> Result<Pid> {
+    let root = machine.root.as_ref().context("there is no root to launch from")?;
+    entrypoint::launch(image, root, machine.names().hostname())
+}
+
 fn read_image() -> Result<Image> {
     let json = std::fs::read(IMAGE_JSON).with_context(|| format!("read {IMAGE_JSON} of the initramfs"))?;
     Image::parse(&json).with_context(|| format!("{IMAGE_JSON} of the initramfs"))
 }
 
-fn find_root(machine: &mut Machine, image: &Image) -> Result<std::path::PathBuf> {
+fn find_root(machine: &mut Machine, image: &Image) -> Result<PathBuf> {
     let find = |machine: &mut Machine| machine.take_disks_changed().then(|| disks::partition(image.root)).flatten();
     let found = machine.wait_until(Instant::now() + DISK_PATIENCE, find)?;
     found.ok_or_else(|| {
@@ -104,11 +111,11 @@ fn wait_for_network(machine: &mut Machine) -> Result<()> {
     Ok(())
 }
 
-fn tell_end(image: &Image, status: nix::sys::wait::WaitStatus) {
+fn tell_end(image: &Image, status: WaitStatus) {
     let program = image.argv.first().map_or("", String::as_str);
     let ended = shutdown::describe(status);
     match status {
-        nix::sys::wait::WaitStatus::Exited(_, 0) => info!("{program} {ended}"),
+        WaitStatus::Exited(_, 0) => info!("{program} {ended}"),
         _ => error!("{program} {ended}"),
     }
 }

@@ -58,19 +58,19 @@ pub fn describe(status: WaitStatus) -> String {
 }
 
 /// Ends every process but init, unmounts and writes out what is mounted, and lets the console finish.
-pub fn finish(root: Option<&Root>) {
-    kill_all();
-    if let Some(root) = root {
+pub fn finish(machine: &mut Machine) {
+    machine.ignore_further_requests();
+    kill_all(machine);
+    if let Some(root) = &machine.root {
         unmount_all(root).or_warn("unmount");
     }
     rustix::fs::sync();
     drain_console();
 }
 
-fn kill_all() {
-    let everybody = Pid::from_raw(-1);
+fn kill_all(machine: &mut Machine) {
     // ESRCH: nobody is left, as usual.
-    if kill(everybody, Signal::SIGKILL) == Err(Errno::ESRCH) {
+    if kill(Pid::from_raw(-1), Signal::SIGKILL) == Err(Errno::ESRCH) {
         return;
     }
     let deadline = Instant::now() + DEATH;
@@ -81,8 +81,8 @@ fn kill_all() {
                 warn!("power: processes are left that SIGKILL does not end");
                 return;
             }
-            // Nothing tells of the end of a process but this; a millisecond is less than it takes them.
-            Ok(WaitStatus::StillAlive) => std::thread::sleep(Duration::from_millis(1)),
+            // Whoever ends next wakes this up. A request to end the machine is being met already.
+            Ok(WaitStatus::StillAlive) => drop(machine.turn(Some(deadline))),
             Ok(_) => {}
         }
     }
@@ -136,6 +136,8 @@ fn drain_console() {
     while Instant::now() < deadline && sys::unsent_bytes(&console).is_ok_and(|bytes| bytes > 0) {
         std::thread::sleep(Duration::from_millis(1));
     }
+    // What is left in the chip itself, a few bytes, goes out in a time that the kernel bounds.
+    let _ = rustix::termios::tcdrain(&console);
 }
 
 #[cfg(test)]

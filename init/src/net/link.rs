@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, sendto, socket_with};
 use std::net::Ipv4Addr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Message types of rtnetlink(7).
 const RTM_NEWLINK: u16 = 16;
@@ -31,6 +31,11 @@ const NLM_F_CREATE: u16 = 0x400;
 const HEADER: usize = 16;
 /// The kernel's main routing table (RT_TABLE_MAIN).
 const MAIN_TABLE: u8 = 254;
+
+/// The multicast group of changes to links (RTMGRP_LINK).
+const LINK_GROUP: u32 = 1;
+/// The link can carry packets (IFF_LOWER_UP, netdevice(7)).
+const LOWER_UP: u32 = 1 << 16;
 
 /// A way to the kernel's network configuration.
 #[derive(Debug)]
@@ -146,6 +151,58 @@ impl Links {
     }
 }
 
+/// The kernel's news of links.
+///
+/// A card that was just switched on may need a moment until it carries packets, and what is sent before is lost.
+#[derive(Debug)]
+pub struct LinkNews(OwnedFd);
+
+impl LinkNews {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// When a kernel has no networking.
+    pub fn listen() -> Result<Self> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket =
+            socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None).context("open a netlink socket")?;
+        bind(&socket, &SocketAddrNetlink::new(0, LINK_GROUP)).context("listen to changes of links")?;
+        Ok(LinkNews(socket))
+    }
+
+    /// The next link that is said to carry packets, if any news wait.
+    #[must_use]
+    pub fn next_ready(&self) -> Option<u32> {
+        let mut buffer = [0; 8192];
+        loop {
+            match recv(&self.0, &mut buffer[..], RecvFlags::empty()) {
+                Ok((length, _)) => {
+                    if let Some(link) = buffer.get(..length).and_then(parse_ready_link) {
+                        return Some(link);
+                    }
+                }
+                // News that were lost cost a retry of DHCP's, no more.
+                Err(Errno::INTR | Errno::NOBUFS) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+impl AsFd for LinkNews {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The index of a link from news that it carries packets: `struct ifinfomsg` behind the header.
+fn parse_ready_link(message: &[u8]) -> Option<u32> {
+    let word = |at: usize| Some(u32::from_ne_bytes(message.get(at..at + 4)?.try_into().ok()?));
+    let kind = u16::from_ne_bytes(message.get(4..6)?.try_into().ok()?);
+    let (index, flags) = (word(HEADER + 4)?, word(HEADER + 8)?);
+    (kind == RTM_NEWLINK && flags & LOWER_UP != 0).then_some(index)
+}
+
 fn message_of(address: Address) -> AddressMessage {
     let Address { link, address, prefix } = address;
     let mut message = AddressMessage::default();
@@ -192,6 +249,17 @@ mod tests {
         assert_eq!(parse_ack(&refusal), Some((7, 17)));
         assert_eq!(parse_ack(&refusal[..18]), None);
         assert_eq!(parse_ack(&frame(RTM_NEWLINK, 0, 7, &[0; 4])), None);
+    }
+
+    #[test]
+    fn a_link_counts_as_ready_when_it_carries_packets() {
+        let news = |flags: u32| {
+            let body = [&[0; 4][..], &7u32.to_ne_bytes(), &flags.to_ne_bytes(), &[0; 4]].concat();
+            frame(RTM_NEWLINK, 0, 0, &body)
+        };
+        assert_eq!(parse_ready_link(&news(0x1_1043)), Some(7));
+        assert_eq!(parse_ready_link(&news(0x1003)), None);
+        assert_eq!(parse_ready_link(&news(0x1_1043)[..20]), None);
     }
 
     #[test]

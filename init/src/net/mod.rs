@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use dhcp4::client::{Action, Client, Moment};
 use dhcp4::packet::{Lease, Mac, decode};
 use dhcp4::transport::{Transport, seed};
-use link::{Address, Links};
+use link::{Address, LinkNews, Links};
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -30,15 +30,27 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub struct Network {
     start: Instant,
     links: Option<Links>,
+    news: Option<LinkNews>,
     cards: Vec<Card>,
     changed: bool,
     first_lease: Option<Moment>,
+}
+
+/// One of the network's sockets.
+#[derive(Debug, Clone, Copy)]
+pub enum Socket {
+    /// The kernel's news of links.
+    News,
+    /// A card's way to DHCP servers, by the card's number.
+    Card(usize),
 }
 
 #[derive(Debug)]
 struct Card {
     name: String,
     link: u32,
+    /// Whether the kernel has said that it carries packets.
+    ready: bool,
     metric: u32,
     client: Client,
     transport: Option<Transport>,
@@ -53,7 +65,8 @@ impl Network {
             // The loopback link is the first one that the kernel makes.
             links.up(1).or_warn("network: lo");
         }
-        Network { start: Instant::now(), links, cards: Vec::new(), changed: true, first_lease: None }
+        let news = LinkNews::listen().or_warn("network");
+        Network { start: Instant::now(), links, news, cards: Vec::new(), changed: true, first_lease: None }
     }
 
     /// Takes in the cards that are there now.
@@ -82,7 +95,7 @@ impl Network {
         let now = self.start.elapsed();
         let client = Client::new(mac, seed(mac, now.subsec_nanos()), now);
         let metric = FIRST_METRIC.saturating_add(u32::try_from(self.cards.len()).unwrap_or(0));
-        self.cards.push(Card { name: name.to_owned(), link, metric, client, transport: None });
+        self.cards.push(Card { name: name.to_owned(), link, ready: false, metric, client, transport: None });
         info!("network: {name} is up");
         self.serve(self.cards.len() - 1, now);
     }
@@ -94,9 +107,11 @@ impl Network {
         self.changed |= self.cards.len() != before;
     }
 
-    /// The sockets to wait on, each with the number of its card.
-    pub fn sockets(&self) -> impl Iterator<Item = (usize, BorrowedFd<'_>)> {
-        self.cards.iter().enumerate().filter_map(|(card, it)| Some((card, it.transport.as_ref()?.as_fd())))
+    /// The sockets to wait on.
+    pub fn sockets(&self) -> impl Iterator<Item = (Socket, BorrowedFd<'_>)> {
+        let news = self.news.iter().map(|news| (Socket::News, news.as_fd()));
+        let cards = self.cards.iter().enumerate();
+        news.chain(cards.filter_map(|(card, it)| Some((Socket::Card(card), it.transport.as_ref()?.as_fd()))))
     }
 
     /// When [`Network::on_time`] wants to be called next.
@@ -113,9 +128,27 @@ impl Network {
         }
     }
 
-    /// Something arrived for a card.
-    pub fn on_socket(&mut self, card: usize) {
+    /// Something arrived on a socket.
+    pub fn on_socket(&mut self, socket: Socket) {
         let now = self.start.elapsed();
+        match socket {
+            Socket::News => self.on_news(now),
+            Socket::Card(card) => self.on_card(card, now),
+        }
+    }
+
+    fn on_news(&mut self, now: Moment) {
+        while let Some(link) = self.news.as_ref().and_then(LinkNews::next_ready) {
+            let Some(card) = self.cards.iter().position(|card| card.link == link) else { continue };
+            // The kernel tells of every change of a link, not only of this one.
+            let Some(it) = self.cards.get_mut(card).filter(|it| !it.ready) else { continue };
+            it.ready = true;
+            let actions = it.client.on_link_ready(now);
+            self.act(card, actions, now);
+        }
+    }
+
+    fn on_card(&mut self, card: usize, now: Moment) {
         loop {
             let Some(it) = self.cards.get_mut(card) else { return };
             let Some(message) = it.transport.as_ref().and_then(Transport::receive) else { return };

@@ -102,6 +102,16 @@ impl Client {
         !matches!(self.state, State::Bound(_))
     }
 
+    /// The link has begun to carry packets: what was asked before may be lost, so a client without an address asks
+    /// again at once. One that has an address keeps it.
+    pub fn on_link_ready(&mut self, now: Moment) -> Vec<Action> {
+        if self.lease().is_some() {
+            return Vec::new();
+        }
+        self.start_over(now);
+        self.on_time(now)
+    }
+
     /// Time has come to `now`.
     pub fn on_time(&mut self, now: Moment) -> Vec<Action> {
         if now < self.wake {

@@ -55,6 +55,15 @@ fn questions_without_an_answer_grow_rarer() {
 }
 
 #[test]
+fn a_link_that_comes_up_is_asked_over_at_once_unless_there_is_an_address() {
+    let mut client = Client::new(MAC, 7, Duration::ZERO);
+    client.on_time(Duration::ZERO);
+    assert!(matches!(client.on_link_ready(Duration::from_millis(20))[..], [Action::Broadcast(_)]));
+    assert_eq!(client.wake(), Duration::from_millis(270));
+    assert_eq!(bound().on_link_ready(seconds(5)), []);
+}
+
+#[test]
 fn renewal_asks_the_server_itself_and_keeps_the_address() {
     let mut client = bound();
     assert!(matches!(client.on_time(seconds(1800))[..], [Action::Unicast(SERVER, _)]));
