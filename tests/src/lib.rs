@@ -1,1 +1,19 @@
-//! Boot scenarios.
+//! Boots real machines and looks at what they do.
+//!
+//! [`vm`] starts a machine through `qemu/boot.sh`, reads its console and presses its power button. Images
+//! come from [`oci_layout`] (one static program in an otherwise empty root) and [`nginx`] (a real one, of Debian's
+//! packages), travel through a real [`registry`], and become disks by the real builder ([`workspace`]).
+//! [`scenario`] runs what a folder of `tests/scenarios` describes.
+
+pub mod cache;
+pub mod console;
+pub mod http;
+pub mod nginx;
+pub mod oci_layout;
+pub mod port;
+pub mod process;
+pub mod qmp;
+pub mod registry;
+pub mod scenario;
+pub mod vm;
+pub mod workspace;

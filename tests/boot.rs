@@ -1,0 +1,53 @@
+//! One test for each folder of `tests/scenarios`, by the folder's name.
+//!
+//! A scenario that needs code has a `check.rs` in its folder, named here. `cargo test -p tests --test boot NAME` runs
+//! one of them.
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::fs;
+use std::num::NonZero;
+use std::path::Path;
+use std::process::ExitCode;
+use std::thread;
+use tests::scenario::{Code, Scenario, run};
+
+#[path = "scenarios/env/check.rs"]
+mod env;
+
+/// Code of scenarios, by folder.
+const CODE: &[(&str, Code)] = &[("env", env::CODE)];
+
+/// Machines that run at the same time at most, however many processors there are: each takes half a GiB of memory.
+const MOST_MACHINES: usize = 8;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    if arguments.test_threads.is_none() {
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        arguments.test_threads = Some(processors.min(MOST_MACHINES));
+    }
+    let folders = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let trials = match fs::read_dir(&folders) {
+        Ok(entries) => {
+            entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).map(|path| trial(&path))
+        }
+        Err(error) => {
+            eprintln!("read {}: {error}", folders.display());
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut trials: Vec<Trial> = trials.collect();
+    trials.sort_by(|a, b| a.name().cmp(b.name()));
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn trial(folder: &Path) -> Trial {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let code = CODE.iter().find(|(folder, _)| *folder == name).map(|(_, code)| *code);
+    let folder = folder.to_owned();
+    Trial::test(name, move || {
+        Scenario::load(&folder)
+            .and_then(|scenario| run(scenario, code))
+            .map_err(|error| Failed::from(format!("{error:#}")))
+    })
+}

@@ -1,0 +1,163 @@
+//! Processes that never outlive the test that started them, and tools that are named when they are missing.
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use std::ffi::OsStr;
+use std::io::ErrorKind;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Output};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a process may take to clean up after SIGTERM before it is killed.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Pause between two looks at a process: std has no wait with a deadline.
+const POLL: Duration = Duration::from_millis(20);
+
+/// A command whose process gets SIGTERM when the thread that starts it ends, however it ends: even a test run that
+/// is killed leaves nothing behind. Start it by [`Group::spawn`].
+#[must_use]
+pub fn guarded(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", "--"]).arg(program);
+    command
+}
+
+/// A process in a group of its own, which is stopped, killed if need be, and waited for on drop.
+#[derive(Debug)]
+pub struct Group {
+    child: Child,
+    status: Option<ExitStatus>,
+}
+
+impl Group {
+    /// Starts a command that [`guarded`] made.
+    ///
+    /// # Errors
+    /// When the process cannot be started.
+    pub fn spawn(command: &mut Command) -> Result<Self> {
+        let child = command.process_group(0).spawn().context("start setpriv (Debian package util-linux)")?;
+        Ok(Group { child, status: None })
+    }
+
+    /// The process's id, which is its group's too.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The exit status if the process has ended.
+    ///
+    /// # Errors
+    /// When the process cannot be waited for.
+    pub fn status(&mut self) -> Result<Option<ExitStatus>> {
+        if self.status.is_none() {
+            self.status = self.child.try_wait().context("wait for a process")?;
+        }
+        Ok(self.status)
+    }
+
+    /// Waits for the end until a deadline; `None` when it passes.
+    ///
+    /// # Errors
+    /// When the process cannot be waited for.
+    pub fn wait_until(&mut self, deadline: Instant) -> Result<Option<ExitStatus>> {
+        loop {
+            let status = self.status()?;
+            if status.is_some() || Instant::now() >= deadline {
+                return Ok(status);
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// Sends a signal to the process and everything in its group.
+    pub fn signal(&self, signal: Signal) {
+        if let Ok(id) = i32::try_from(self.child.id()) {
+            // Nobody left to get it: what the caller wanted anyway.
+            let _ = killpg(Pid::from_raw(id), signal);
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if matches!(self.status(), Ok(None)) {
+            self.signal(Signal::SIGTERM);
+            let _ = self.wait_until(Instant::now() + GRACE);
+        }
+        self.signal(Signal::SIGKILL); // whatever the process left behind in its group
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a tool to its end and gives what it wrote to stdout.
+///
+/// # Errors
+/// The Debian package when the tool is missing; what it wrote to stderr when it fails.
+pub fn run(command: &mut Command, package: &str) -> Result<Vec<u8>> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let Output { status, stdout, stderr } = match command.output() {
+        Err(error) if error.kind() == ErrorKind::NotFound => bail!("{name} is missing: apt-get install {package}"),
+        output => output.with_context(|| format!("start {name}"))?,
+    };
+    if !status.success() {
+        bail!("{command:?}: {status}\n{}", String::from_utf8_lossy(&stderr).trim_end());
+    }
+    Ok(stdout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::process::Stdio;
+
+    fn is_running(id: u32) -> bool {
+        // A zombie that its new parent has not reaped yet has ended, too.
+        fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+    }
+
+    #[test]
+    fn drop_ends_even_a_process_that_ignores_sigterm_and_its_children() {
+        let script = "trap '' TERM; sleep 1000 & echo $!; wait; wait";
+        let mut command = guarded("sh");
+        let mut group = Group::spawn(command.args(["-c", script]).stdout(Stdio::piped())).unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(group.child.stdout.take().unwrap()), &mut line)
+            .unwrap();
+        let (parent, child) = (group.id(), line.trim().parse().unwrap());
+        assert!(is_running(parent) && is_running(child));
+        drop(group);
+        assert!(!is_running(parent) && !is_running(child));
+    }
+
+    #[test]
+    fn a_process_ends_with_the_thread_that_started_it() {
+        let start = || {
+            let group = Group::spawn(guarded("sleep").arg("1000")).unwrap();
+            let name = format!("/proc/{}/comm", group.id());
+            while fs::read_to_string(&name).unwrap() != "sleep\n" {
+                thread::sleep(POLL); // setpriv is still at work
+            }
+            std::mem::ManuallyDrop::new(group)
+        };
+        let mut group = thread::spawn(start).join().unwrap();
+        let status = group.wait_until(Instant::now() + Duration::from_secs(30)).unwrap();
+        assert!(status.is_some(), "sleep still runs");
+    }
+
+    #[test]
+    fn a_missing_tool_is_named_with_its_package() {
+        let error = run(&mut Command::new("no-such-tool"), "no-package").unwrap_err();
+        assert_eq!(error.to_string(), "no-such-tool is missing: apt-get install no-package");
+    }
+
+    #[test]
+    fn a_failing_tool_shows_what_it_said() {
+        let error = run(Command::new("sh").args(["-c", "echo because >&2; exit 3"]), "dash").unwrap_err();
+        assert!(error.to_string().ends_with("exit status: 3\nbecause"), "{error}");
+    }
+}
