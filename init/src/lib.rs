@@ -18,6 +18,7 @@ pub mod machine;
 pub mod mounts;
 pub mod net;
 pub mod power;
+pub mod rcu;
 pub mod root;
 pub mod shutdown;
 pub mod sys;

@@ -8,7 +8,7 @@ use nanoos_init::log::{self, timed};
 use nanoos_init::machine::Machine;
 use nanoos_init::power::{self, Asked};
 use nanoos_init::root::Root;
-use nanoos_init::{disks, error, info, mounts, shutdown, warn};
+use nanoos_init::{disks, error, info, mounts, rcu, shutdown, warn};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 use std::path::PathBuf;
@@ -41,6 +41,7 @@ fn main() {
 fn machine_life(end: &mut OnExit) -> Result<()> {
     mounts::early()?;
     log::open();
+    rcu::hurry();
     info!("init {} starts", env!("CARGO_PKG_VERSION"));
     let image = read_image()?;
     *end = image.on_exit;
@@ -63,6 +64,7 @@ fn run(machine: &mut Machine, image: &Image) -> Result<()> {
 
     let entrypoint = timed("launch", || launch(machine, image))?;
     machine.watch(entrypoint);
+    rcu::relax();
     let asked = loop {
         if let Err(asked) = machine.turn(None) {
             break asked;
