@@ -6,7 +6,7 @@ pub mod index;
 use crate::log::OrWarn;
 use crate::{debug, info};
 use anyhow::{Context, Result, anyhow};
-use index::{Index, Module};
+use index::Index;
 use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::ffi::CString;
@@ -21,10 +21,10 @@ const DEVICE_LISTS: &[&str] = &["/sys/bus/*/devices", "/sys/class/input"];
 #[derive(Debug)]
 pub struct Drivers {
     directory: PathBuf,
-    index: Index,
+    index: Index<'static>,
     parameters: Parameters,
     seen: BTreeSet<String>,
-    tried: BTreeSet<String>,
+    tried: BTreeSet<&'static str>,
 }
 
 impl Drivers {
@@ -33,8 +33,9 @@ impl Drivers {
     pub fn open() -> Self {
         let release = rustix::system::uname().release().to_string_lossy().into_owned();
         let directory = Path::new(initramfs::paths::MODULES).join(release);
-        let read = |name: &str| fs::read_to_string(directory.join(name)).unwrap_or_default();
-        let index = Index::parse(&read("modules.alias"), &read("modules.dep"), &read("modules.softdep"));
+        // The texts are needed for the machine's life, as devices may come at any time.
+        let read = |name: &str| &*fs::read_to_string(directory.join(name)).unwrap_or_default().leak();
+        let index = Index::parse(read("modules.alias"), read("modules.dep"), read("modules.softdep"));
         let parameters = Parameters(fs::read_to_string("/proc/cmdline").unwrap_or_default());
         Drivers { directory, index, parameters, seen: BTreeSet::new(), tried: BTreeSet::new() }
     }
@@ -52,8 +53,7 @@ impl Drivers {
         if !self.seen.insert(modalias.to_owned()) {
             return;
         }
-        let names: Vec<String> = self.index.candidates(modalias).map(str::to_owned).collect();
-        for name in names {
+        for name in self.index.candidates(modalias) {
             debug!("drivers: {modalias} wants {name}");
             self.load(&name).or_warn("drivers");
         }
@@ -78,20 +78,19 @@ impl Drivers {
         let mut order = Vec::new();
         self.collect(name, &mut order);
         for file in order {
-            self.insert(&file)?;
+            self.insert(file)?;
         }
         Ok(())
     }
 
     /// The files to load for a module, in order: first what its softdeps name, then what it needs, then itself.
-    fn collect(&mut self, name: &str, order: &mut Vec<String>) {
-        let Some(Module { file, needs }) = self.index.module(name) else { return };
-        let mut files: Vec<String> = needs.iter().rev().cloned().collect();
-        files.push(file.clone());
-        files.retain(|file| self.tried.insert(file.clone()));
+    fn collect(&mut self, name: &str, order: &mut Vec<&'static str>) {
+        let Some(module) = self.index.module(name) else { return };
+        // All of them are claimed before any softdep is looked at: a file is collected once, and nothing runs in circles.
+        let files: Vec<_> = module.needs().rev().chain([module.file]).filter(|file| self.tried.insert(file)).collect();
         for file in files {
-            // `tried` keeps this from running in circles: a file is collected once.
-            for wanted in self.index.wanted_before(&index::name_of(&file)).to_vec() {
+            let before: Vec<_> = self.index.wanted_before(&index::name_of(file)).collect();
+            for wanted in before {
                 self.collect(&wanted, order);
             }
             order.push(file);
