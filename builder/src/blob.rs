@@ -1,0 +1,126 @@
+//! Blobs: runs of bytes that an image is made of, wherever they lie.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+/// Bytes that can be read as often as needed, each time from the start.
+#[derive(Clone, Debug)]
+pub enum Blob {
+    /// A part of an open file, such as a member of an archive or a whole file of the cache. The open file keeps the
+    /// bytes even when another process prunes the cache.
+    File {
+        /// The file.
+        file: Arc<File>,
+        /// Where the blob starts, in bytes.
+        offset: u64,
+        /// Its length in bytes.
+        len: u64,
+    },
+    /// Bytes that this program made itself.
+    Memory(Arc<[u8]>),
+}
+
+impl Blob {
+    /// A whole file.
+    ///
+    /// # Errors
+    /// When the file's size can't be told.
+    pub fn file(file: File) -> io::Result<Self> {
+        let len = file.metadata()?.len();
+        Ok(Blob::File { file: Arc::new(file), offset: 0, len })
+    }
+
+    /// Length in bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        match self {
+            Blob::File { len, .. } => *len,
+            Blob::Memory(bytes) => bytes.len() as u64,
+        }
+    }
+
+    /// Whether there are no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A part of this blob, cut to what there is.
+    #[must_use]
+    pub fn slice(&self, start: u64, length: u64) -> Self {
+        let start = start.min(self.len());
+        let length = length.min(self.len() - start);
+        match self {
+            Blob::File { file, offset, .. } => Blob::File { file: file.clone(), offset: offset + start, len: length },
+            Blob::Memory(bytes) => {
+                // Both bounds are within a slice's length, so they fit usize.
+                let range = start as usize..(start + length) as usize;
+                Blob::Memory(bytes[range].into())
+            }
+        }
+    }
+
+    /// A reader at the blob's start. Readers don't disturb each other.
+    #[must_use]
+    pub fn reader(&self) -> BlobReader {
+        BlobReader { blob: self.clone(), position: 0 }
+    }
+
+    /// All bytes, refused above `limit`.
+    ///
+    /// # Errors
+    /// What the file answers; `InvalidData` when the blob is longer than `limit` bytes.
+    pub fn read_all(&self, limit: u64) -> io::Result<Vec<u8>> {
+        if self.len() > limit {
+            let message = format!("{} bytes where at most {limit} make sense", self.len());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        let mut bytes = Vec::new();
+        self.reader().read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// Reads a [`Blob`] from its start to its end.
+#[derive(Debug)]
+pub struct BlobReader {
+    blob: Blob,
+    position: u64,
+}
+
+impl Read for BlobReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.blob.len() - self.position;
+        let wanted = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let read = match &self.blob {
+            Blob::File { file, offset, .. } => file.read_at(&mut buffer[..wanted], offset + self.position)?,
+            Blob::Memory(bytes) => {
+                let start = self.position as usize; // within the slice, so within usize
+                buffer[..wanted].copy_from_slice(&bytes[start..start + wanted]);
+                wanted
+            }
+        };
+        self.position += read as u64;
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_slice_of_a_file_and_of_memory_read_alike() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"0123456789").unwrap();
+        for blob in [Blob::file(file).unwrap(), Blob::Memory(b"0123456789".as_slice().into())] {
+            assert_eq!(blob.slice(2, 3).read_all(100).unwrap(), b"234");
+            assert_eq!(blob.slice(2, 6).slice(4, 100).read_all(100).unwrap(), b"67");
+            assert!(blob.slice(20, 1).is_empty());
+            assert_eq!(blob.read_all(9).unwrap_err().to_string(), "10 bytes where at most 9 make sense");
+        }
+    }
+}

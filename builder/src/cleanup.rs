@@ -1,0 +1,216 @@
+//! What must not outlive this program: temporary files and running tools. Guards remove them on every ordinary way out,
+//! and [`install`] does on Ctrl-C, SIGTERM and SIGHUP, where no guard runs.
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tempfile::NamedTempFile;
+
+/// Exit status of a program that Ctrl-C ended, by the shells' convention: 128 and the signal's number.
+const INTERRUPTED: i32 = 130;
+
+struct Registry {
+    paths: BTreeSet<PathBuf>,
+    tools: BTreeSet<i32>,
+    /// A tool that decides what Ctrl-C means, and with which this program ends.
+    foreground: Option<i32>,
+}
+
+static REGISTRY: Mutex<Registry> =
+    Mutex::new(Registry { paths: BTreeSet::new(), tools: BTreeSet::new(), foreground: None });
+
+/// The registry, whatever happened to the thread that held it last: its sets are whole between any two calls.
+fn registry() -> MutexGuard<'static, Registry> {
+    REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes Ctrl-C, SIGTERM and SIGHUP stop the tools and remove the temporary files before they end this program.
+///
+/// # Errors
+/// When the handler can't be set up, as when it is called twice.
+pub fn install() -> Result<()> {
+    ctrlc::set_handler(|| {
+        // Held until the end, so that no other thread starts anything meanwhile.
+        let registry = registry();
+        if let Some(tool) = registry.foreground {
+            signal(tool, Signal::INT);
+            return;
+        }
+        for tool in &registry.tools {
+            signal(*tool, Signal::TERM);
+        }
+        for path in &registry.paths {
+            remove(path);
+        }
+        std::process::exit(INTERRUPTED);
+    })
+    .context("set up the handling of Ctrl-C")
+}
+
+fn signal(tool: i32, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(tool) {
+        // It may have ended by itself in this moment, which is as good.
+        let _ = kill_process(pid, signal);
+    }
+}
+
+fn remove(path: &Path) {
+    // There is nobody left to tell: this runs while the program ends.
+    let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+}
+
+/// A file with a temporary name, removed unless it is given its own.
+#[derive(Debug)]
+pub struct TempFile(Option<NamedTempFile>, PathBuf);
+
+impl TempFile {
+    /// An empty file in `directory`, from where it can be renamed without copying.
+    ///
+    /// # Errors
+    /// When it can't be created there.
+    pub fn new_in(directory: &Path) -> Result<Self> {
+        let mut registry = registry();
+        let file = tempfile::Builder::new()
+            .prefix(".nanoos-")
+            .tempfile_in(directory)
+            .with_context(|| format!("create a temporary file in {}", directory.display()))?;
+        let path = file.path().to_owned();
+        registry.paths.insert(path.clone());
+        Ok(TempFile(Some(file), path))
+    }
+
+    /// Where it lies for now.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.1
+    }
+
+    /// Opens it once more.
+    ///
+    /// # Errors
+    /// When it can't be opened.
+    pub fn reopen(&self) -> Result<File> {
+        let options = File::options().read(true).write(true).open(&self.1);
+        options.with_context(|| format!("open {}", self.1.display()))
+    }
+
+    /// Gives it its name in one step, with `permissions` (octal, as chmod takes them), once its content is on the disk.
+    ///
+    /// # Errors
+    /// When the content can't be written out or the file not be renamed.
+    pub fn persist(mut self, path: &Path, permissions: u32) -> Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        let Some(file) = self.0.take() else { return Ok(()) };
+        let shown = path.display();
+        file.as_file().set_permissions(PermissionsExt::from_mode(permissions)).with_context(|| format!("chmod {shown}"))?;
+        file.as_file().sync_all().with_context(|| format!("write out {shown}"))?;
+        file.persist(path).map_err(|error| error.error).with_context(|| format!("rename a temporary file to {shown}"))?;
+        Ok(())
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        drop(self.0.take());
+        registry().paths.remove(&self.1);
+    }
+}
+
+/// A directory that is removed with all that is in it.
+#[derive(Debug)]
+pub struct TempDir(tempfile::TempDir);
+
+impl TempDir {
+    /// An empty directory in the system's place for temporary files.
+    ///
+    /// # Errors
+    /// When it can't be created there.
+    pub fn new() -> Result<Self> {
+        let mut registry = registry();
+        let dir = tempfile::Builder::new().prefix("nanoos-").tempdir().context("create a temporary directory")?;
+        registry.paths.insert(dir.path().to_owned());
+        Ok(TempDir(dir))
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        registry().paths.remove(self.0.path());
+    }
+}
+
+/// A running tool, ended when this is dropped.
+#[derive(Debug)]
+pub struct Tool(Child);
+
+impl Tool {
+    /// Starts a tool.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn spawn(command: &mut Command) -> Result<Self> {
+        let mut registry = registry();
+        let name = command.get_program().to_string_lossy().into_owned();
+        let child = command.spawn().with_context(|| format!("start {name}"))?;
+        registry.tools.insert(child.id().cast_signed());
+        Ok(Tool(child))
+    }
+
+    /// Starts a tool that decides what Ctrl-C means from now on, while this program only waits for it. Each Ctrl-C,
+    /// SIGTERM or SIGHUP is handed on to it as one Ctrl-C: it gets a process group of its own, so that the terminal does
+    /// not send it a second one.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn spawn_in_charge(command: &mut Command) -> Result<Self> {
+        let tool = Tool::spawn(command.process_group(0))?;
+        registry().foreground = Some(tool.0.id().cast_signed());
+        Ok(tool)
+    }
+
+    /// Its pipes.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.0
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When the system can't tell.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        let status = self.0.wait().context("wait for a tool");
+        self.forget();
+        status
+    }
+
+    fn forget(&self) {
+        let id = self.0.id().cast_signed();
+        let mut registry = registry();
+        registry.tools.remove(&id);
+        if registry.foreground == Some(id) {
+            registry.foreground = None;
+        }
+    }
+}
+
+impl Drop for Tool {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            signal(self.0.id().cast_signed(), Signal::TERM);
+            // A tool that ignores SIGTERM would hang us here; none of ours does.
+            let _ = self.0.wait();
+        }
+        self.forget();
+    }
+}

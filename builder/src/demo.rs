@@ -1,0 +1,121 @@
+//! `builder demo`: the example web server as a machine, through the same steps as any image, booted in QEMU.
+
+use crate::{Machine, make};
+use anyhow::{Context, Result, ensure};
+use builder::blob::Blob;
+use builder::cleanup::{TempDir, Tool};
+use builder::digest::Digest;
+use builder::flatten::Layer;
+use builder::kernel::find;
+use builder::machine::Options;
+use builder::manifest::{ImageConfig, RunConfig};
+use builder::output::Output;
+use builder::platform::Platform;
+use builder::progress::Progress;
+use builder::source::Container;
+use builder::tarball::writer::Writer;
+use builder::tarball::{Attributes, Entry, Kind};
+use builder::{cache, cmdline, embedded, tools};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+/// The port that examples/hello listens at.
+const GUEST_PORT: u16 = 8080;
+/// Time between two looks whether the machine answers, and for it to answer one.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Builds the machine and boots it; ends when the machine does.
+pub(crate) fn run(port: u16, kernel: Option<&Path>, progress: &Progress) -> Result<()> {
+    tools::require(&[tools::MKSQUASHFS, tools::QEMU, tools::OVMF], progress)?;
+    let platform = Platform::host();
+    let cache = cache::directory()?;
+    let machine = Machine {
+        name: "hello".to_owned(),
+        platform,
+        container: hello()?,
+        options: Options::default(),
+        cmdline: cmdline::cmdline(platform.arch, None, false)?,
+        kernel: find::find(kernel, platform.arch, &cache, progress)?,
+    };
+    let disk = cache.join("demo.raw");
+    std::fs::create_dir_all(&cache).with_context(|| format!("create {}", cache.display()))?;
+    make(&machine, &Output::new(Some(&disk), ""), progress)?;
+    boot(&disk, port, progress)
+}
+
+/// An image FROM scratch with one file in it, as a registry would give it.
+fn hello() -> Result<Container> {
+    let entry = Entry {
+        path: b"hello".to_vec(),
+        kind: Kind::File,
+        attributes: Attributes { mode: 0o755, ..Attributes::default() },
+        size: embedded::HELLO.len() as u64,
+        xattrs: Vec::new(),
+    };
+    let mut writer = Writer::new(Vec::new());
+    writer.append(&entry, embedded::HELLO).context("pack the example")?;
+    let tar = writer.finish().context("pack the example")?;
+    let run = RunConfig { entrypoint: vec!["/hello".to_owned()], ..RunConfig::default() };
+    let layer = Layer {
+        name: "of the example".to_owned(),
+        diff_id: Some(Digest::of(&tar)),
+        blob: Blob::Memory(tar.into()),
+    };
+    Ok(Container { config: ImageConfig { config: run, ..ImageConfig::default() }, layers: vec![layer] })
+}
+
+fn boot(disk: &Path, port: u16, progress: &Progress) -> Result<()> {
+    let scripts = TempDir::new()?;
+    embedded::unpack(embedded::QEMU, scripts.path()).context("unpack QEMU's boot script")?;
+    let port = free_port(port, progress)?;
+    progress.step("boot it in QEMU; Ctrl-C presses the machine's power button, a second one pulls the plug");
+    let mut command = Command::new("bash");
+    command.arg(scripts.path().join("boot.sh")).arg(disk).args(["-p", &format!("{port}:{GUEST_PORT}")]);
+    command.stdin(Stdio::null());
+    let mut machine = Tool::spawn_in_charge(&mut command)?;
+    let announced = progress.clone();
+    // Ends with the program: nobody waits for it.
+    thread::spawn(move || announce(port, &announced));
+    let status = machine.wait()?;
+    ensure!(status.success(), "the machine ended badly: boot.sh says {status} (its messages are above)");
+    Ok(())
+}
+
+/// The wanted port, or a free one if somebody has that.
+fn free_port(wanted: u16, progress: &Progress) -> Result<u16> {
+    if TcpListener::bind((Ipv4Addr::LOCALHOST, wanted)).is_ok() {
+        return Ok(wanted);
+    }
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
+    let port = listener.local_addr().context("find a free port")?.port();
+    progress.step(format!("port {wanted} is taken on this machine; port {port} is used instead"));
+    Ok(port)
+}
+
+/// Waits until the machine answers, then prints where.
+fn announce(port: u16, progress: &Progress) {
+    // QEMU accepts connections before the machine does, so only an answer counts. The loop ends with the program at
+    // the latest, which ends with the machine.
+    while !answers(port) {
+        thread::sleep(PATIENCE);
+    }
+    progress.step("the machine answers:");
+    println!("http://localhost:{port}/");
+}
+
+fn answers(port: u16) -> bool {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+        let mut start = [0; 5];
+        stream.read_exact(&mut start)?;
+        Ok(start == *b"HTTP/")
+    };
+    ask().unwrap_or(false)
+}

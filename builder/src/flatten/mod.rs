@@ -1,0 +1,75 @@
+//! Merges an image's layers into the one tree that a container of it would see, and streams that tree as a tar.
+//!
+//! Two passes over the layers. The first reads every entry and keeps an index, without contents ([`merge`]); the second
+//! streams the contents that the merged tree still needs, lower layers first ([`stream`]). Nothing is unpacked: a path in
+//! a layer is only ever a key in the [`tree`], so it can't reach the building machine.
+//!
+//! What merging means is what Docker makes of the same layers. Where Docker's own storage drivers differ, or say nothing:
+//!
+//! - A symbolic link in the path of an entry is followed, inside the root, as a chroot would (`lib/x` with `lib ->
+//!   usr/lib` of a lower layer lands in `usr/lib`). A link to nowhere, or a loop, refuses the entry.
+//! - A file of a lower layer in the path of an entry is replaced by a directory, which is what an overlay shows. A file
+//!   of the same layer refuses the entry.
+//! - A directory that no layer has an entry for is 0755, root's, of the year 1970.
+//! - The root directory is 0755 and root's whatever the layers say (Docker ignores their entry for it), so that an image
+//!   made from a private temporary directory still runs as another user; the layers' time for it is kept.
+//! - Whiteouts hide what lower layers have, and nothing of their own layer, in whatever order they come (OCI image
+//!   specification, layer.md).
+//! - A hard link's entry gives its attributes to the file it names.
+
+pub mod merge;
+pub mod path;
+pub mod stream;
+pub mod tree;
+
+use crate::blob::Blob;
+use crate::digest::Digest;
+
+/// A layer of an image: a tar archive, compressed or not.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    /// What messages call it: a digest, or a file's name.
+    pub name: String,
+    /// The archive.
+    pub blob: Blob,
+    /// Digest of the archive once decompressed, as the image's configuration lists it.
+    pub diff_id: Option<Digest>,
+}
+
+/// Why a layer can't be merged: which layer, which entry, what is wrong.
+#[derive(Debug, thiserror::Error)]
+#[error("layer {layer}{}", entry.as_ref().map(|entry| format!(", {entry}")).unwrap_or_default())]
+pub struct LayerError {
+    /// The layer's name.
+    pub layer: String,
+    /// The entry's name, where one is to blame.
+    pub entry: Option<String>,
+    /// What is wrong.
+    #[source]
+    pub cause: Cause,
+}
+
+/// What is wrong with a layer.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// The archive can't be read.
+    #[error(transparent)]
+    Tar(#[from] crate::tarball::reader::TarError),
+    /// An entry can't be placed in the tree.
+    #[error(transparent)]
+    Place(#[from] tree::PlaceError),
+    /// The blob can't be read or decompressed.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// The layer is not what the image's configuration says.
+    #[error("its content has digest {found} where the image's configuration says {expected}: the image is damaged")]
+    DiffId {
+        /// What the configuration lists.
+        expected: Digest,
+        /// What the content has.
+        found: Digest,
+    },
+    /// The layer changed between the two passes.
+    #[error("the layer changed while it was read")]
+    Changed,
+}

@@ -1,0 +1,30 @@
+//! Turns a container image into a machine image that boots straight into the application:
+//!
+//! ```text
+//! resolve → pull → flatten → squash → initramfs → UKI → disk
+//! ```
+//!
+//! Each step is a function from values to values; `main.rs` tells them as a story.
+
+pub mod blob;
+pub mod cache;
+pub mod cleanup;
+pub mod cmdline;
+pub mod compression;
+pub mod digest;
+pub mod disk;
+pub mod embedded;
+pub mod esp;
+pub mod flatten;
+pub mod initrd;
+pub mod kernel;
+pub mod machine;
+pub mod manifest;
+pub mod output;
+pub mod platform;
+pub mod progress;
+pub mod source;
+pub mod squash;
+pub mod tarball;
+pub mod tools;
+pub mod uki;

@@ -1,0 +1,165 @@
+//! Reads a file that `docker save` or `podman save` wrote: a tar with `manifest.json` that names configuration and
+//! layers; newer ones are an OCI layout as well.
+
+use super::{Container, Fetch, check_layers, layout};
+use crate::blob::Blob;
+use crate::compression::{Compression, sniff_reader};
+use crate::flatten::Layer;
+use crate::flatten::path;
+use crate::manifest::{ImageConfig, MAX_DOCUMENT};
+use crate::platform::Platform;
+use crate::tarball::Kind;
+use crate::tarball::reader::Reader;
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// One image of `manifest.json` (Docker image specification v1.2, "Combined Image JSON + Filesystem Changeset Format").
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Image {
+    config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    layers: Vec<String>,
+}
+
+/// Reads the image from an archive, which may be compressed as a whole.
+///
+/// # Errors
+/// When it is no such archive, has no image with the tag, or one that is damaged.
+pub fn read(archive: &Path, tag: Option<&str>, fetch: &Fetch<'_>) -> Result<Container> {
+    let file = match File::open(archive) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => bail!("no such archive"),
+        Err(error) => return Err(error).context("open the archive"),
+    };
+    ensure!(!archive.is_dir(), "a directory, not an archive: for an OCI layout, use oci:");
+    let blob = plain(Blob::file(file).context("read the archive")?, fetch)?;
+    let members = members(&blob)?;
+    let files = |name: &str| Ok(members.get(name.as_bytes()).cloned());
+    match files("manifest.json")? {
+        Some(manifest) => read_images(&manifest, &files, tag, fetch.platform),
+        None if members.contains_key(&b"index.json"[..]) => layout::read(&files, tag, fetch.platform),
+        None => bail!("it has neither manifest.json nor index.json, so it is not an image that docker save wrote"),
+    }
+}
+
+/// The archive as plain tar. A compressed one is unpacked once, into a nameless temporary file: its layers are read twice.
+fn plain(archive: Blob, fetch: &Fetch<'_>) -> Result<Blob> {
+    let compression = sniff_reader(archive.reader()).context("read the archive")?;
+    if compression == Compression::None {
+        return Ok(archive);
+    }
+    fetch.progress.step("decompress the archive");
+    let bar = fetch.progress.bytes("decompress", archive.len());
+    let mut file = tempfile::tempfile().context("create a temporary file")?;
+    let mut reader = compression.decompress(bar.reader(archive.reader())).context("decompress the archive")?;
+    io::copy(&mut reader, &mut file).context("decompress the archive")?;
+    Blob::file(file).context("read the decompressed archive")
+}
+
+/// Every file of the archive by its name. Old archives have equal layers once and links to them.
+fn members(archive: &Blob) -> Result<HashMap<Vec<u8>, Blob>> {
+    let mut members: HashMap<Vec<u8>, Blob> = HashMap::new();
+    let mut links = Vec::new();
+    let mut reader = Reader::new(Positioned { inner: archive.reader(), position: 0 });
+    let mut last: Option<Vec<u8>> = None;
+    loop {
+        let entry = reader.next_entry().with_context(|| match &last {
+            None => "not a tar archive".to_owned(),
+            Some(last) => format!("read the archive after {}", path::display(last)),
+        })?;
+        let Some(entry) = entry else { break };
+        let name = clean(&entry.path);
+        match entry.kind {
+            Kind::File => {
+                // Found again by where it lies, which works for files in one piece: nothing writes sparse ones here.
+                let start = reader.input().position;
+                ensure!(archive.len() - start >= entry.size, "the archive is truncated in {}", path::display(&name));
+                members.insert(name.clone(), archive.slice(start, entry.size));
+            }
+            Kind::Symlink(target) => {
+                let parent = name.iter().rposition(|byte| *byte == b'/').map_or(&b""[..], |at| &name[..at]);
+                links.push((name.clone(), clean(&[parent, b"/", &target[..]].concat())));
+            }
+            Kind::HardLink(target) => links.push((name.clone(), clean(&target))),
+            _ => {}
+        }
+        last = Some(name);
+    }
+    for (name, target) in links {
+        if let Some(blob) = members.get(&target).cloned() {
+            members.entry(name).or_insert(blob);
+        }
+    }
+    Ok(members)
+}
+
+/// `./a/../b` as `b`. Names in the archive only ever find other members of it.
+fn clean(name: &[u8]) -> Vec<u8> {
+    let mut names: Vec<&[u8]> = Vec::new();
+    for component in path::components(name) {
+        if component == b".." {
+            names.pop();
+        } else {
+            names.push(component);
+        }
+    }
+    names.join(&b'/')
+}
+
+fn read_images(
+    manifest: &Blob,
+    files: &layout::Files<'_>,
+    tag: Option<&str>,
+    platform: Platform,
+) -> Result<Container> {
+    let images: Vec<Image> = serde_json::from_slice(&manifest.read_all(MAX_DOCUMENT)?).context("read manifest.json")?;
+    let image = choose(&images, tag)?;
+    let member = |name: &str| {
+        let found = files(&String::from_utf8_lossy(&clean(name.as_bytes())))?;
+        found.with_context(|| format!("{name} is missing: the archive is incomplete"))
+    };
+    let config = ImageConfig::parse(&member(&image.config)?.read_all(MAX_DOCUMENT)?, platform)?;
+    let diff_ids = config.diff_ids(image.layers.len())?;
+    let layers = image.layers.iter().zip(diff_ids);
+    let layers = layers.map(|(name, diff_id)| Ok(Layer { name: name.clone(), blob: member(name)?, diff_id }));
+    let layers: Vec<Layer> = layers.collect::<Result<_>>()?;
+    check_layers(&layers)?;
+    Ok(Container { config, layers })
+}
+
+fn choose<'a>(images: &'a [Image], tag: Option<&str>) -> Result<&'a Image> {
+    let tags = || images.iter().filter_map(|image| image.repo_tags.as_ref()).flatten();
+    let list = || {
+        let tags: Vec<&str> = tags().map(String::as_str).collect();
+        if tags.is_empty() { "none".to_owned() } else { tags.join(", ") }
+    };
+    match (tag, images) {
+        (_, []) => bail!("its manifest.json lists no image"),
+        (None, [only]) => Ok(only),
+        (None, _) => bail!("it has {} images: add :TAG, one of {}", images.len(), list()),
+        (Some(tag), _) => images
+            .iter()
+            .find(|image| image.repo_tags.iter().flatten().any(|known| known == tag || *known == format!("{tag}:latest")))
+            .with_context(|| format!("no image has the tag {tag:?}; its tags are: {}", list())),
+    }
+}
+
+/// Counts what is read, to tell where a member's content starts.
+struct Positioned<R> {
+    inner: R,
+    position: u64,
+}
+
+impl<R: Read> Read for Positioned<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.position += read as u64;
+        Ok(read)
+    }
+}
