@@ -12,23 +12,31 @@ if (($# != 3)); then
     echo "usage: ${0##*/} SOURCE BUILD ARCH" >&2
     exit 2
 fi
-source=$1 build=$2 arch=$3
+# shellcheck source=lib/say.sh
+. "$here/lib/say.sh"
+# shellcheck source=lib/arch.sh
+. "$here/lib/arch.sh"
+source=$1 build=$2
+set_arch "$3"
 fragments=("$here"/fragments/*.config "$here/fragments/$arch"/*.config)
 
 mkdir -p "$build"
-kernel_make=(make -C "$source" "O=$build" "ARCH=$arch" "CROSS_COMPILE=${CROSS_COMPILE:-}")
+kernel_make=(make -C "$source" "O=$build" "ARCH=$arch" "CROSS_COMPILE=$CROSS_COMPILE")
 
-# Everything off, then what the fragments request. The base's own requests (size before speed, and so on)
-# give way to ours, as whole lines, so that no choice is made twice.
-"${kernel_make[@]}" tinyconfig >&2
+# This is make tinyconfig with the fragments as further requests: everything is off that neither asks for. So an
+# option that shows up because another is on does not start at Kconfig's default, which is made for distributions.
+# tinyconfig's own requests (size before speed, and so on) give way to ours, which come last: of a choice made
+# twice, Kconfig takes the last.
+shopt -s nullglob
 awk '
     /^CONFIG_/ { split($0, part, "="); name = part[1] }
     /^# CONFIG_.* is not set$/ { name = $2 }
     { is_option = /^CONFIG_|^# CONFIG_.* is not set$/ }
-    FILENAME != base && is_option { requested[name] = 1; print }
-    FILENAME == base && is_option && !(name in requested) { print }
-' base="$build/.config" "${fragments[@]}" "$build/.config" >"$build/.config.requested"
-mv "$build/.config.requested" "$build/.config"
-"${kernel_make[@]}" olddefconfig >&2
+    !tiny && is_option { requested[name] = 1; ours = ours $0 "\n" }
+    tiny && is_option && !(name in requested) { print }
+    END { printf "%s", ours }
+' "${fragments[@]}" tiny=1 "$source"/kernel/configs/tiny*.config "$source/arch/$kernel_arch"/configs/tiny*.config \
+    >"$build/requested.config"
+KCONFIG_ALLCONFIG=$build/requested.config "${kernel_make[@]}" allnoconfig >&2
 
 bash "$here/check.sh" "$build/.config" "${fragments[@]}"

@@ -6,6 +6,7 @@ set_arch() {
     arch=$1
     case $arch in
         x86_64)
+            kernel_arch=x86
             image_target=bzImage
             image_path=arch/x86/boot/bzImage
             stub_name=linuxx64.efi.stub
@@ -14,6 +15,7 @@ set_arch() {
             cross_package=gcc-x86-64-linux-gnu
             ;;
         arm64)
+            kernel_arch=arm64
             # EFI_ZBOOT: a PE file that unpacks itself, as x86's bzImage does.
             image_target=vmlinuz.efi
             image_path=arch/arm64/boot/vmlinuz.efi

@@ -30,7 +30,7 @@ point() {
     mv "$1.new" "$1"
 }
 
-# Children inherit the lock on purpose: after a kill -9, a make that lives on still holds it.
+# Children inherit the lock on purpose: it is free only when nothing of a build lives any more.
 lock_cache() {
     exec 9>"$1/lock"
     flock -n 9 && return

@@ -15,7 +15,9 @@ reproducible_environment() {
 compile() {
     local build=$1 log=$2 jobs=$3 start=$SECONDS next=$((SECONDS + 15)) result=0
     say "compiling with $jobs jobs, some 6 to 12 minutes on two cores; make's output: $log"
-    make -C "$source_tree" "O=$build" "ARCH=$arch" "-j$jobs" "$image_target" modules </dev/null >>"$log" 2>&1 &
+    # If this script is killed, even by kill -9, make is ended by the kernel and does not go on alone.
+    setpriv --pdeathsig TERM \
+        make -C "$source_tree" "O=$build" "ARCH=$arch" "-j$jobs" "$image_target" modules </dev/null >>"$log" 2>&1 &
     make_pid=$!
     while kill -0 "$make_pid" 2>/dev/null; do
         sleep 1

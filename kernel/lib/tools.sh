@@ -17,6 +17,7 @@ xz xz-utils
 zstd zstd
 depmod kmod
 flock util-linux
+setpriv util-linux
 sha256sum coreutils
 find findutils
 cmp diffutils
