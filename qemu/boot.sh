@@ -155,7 +155,7 @@ check_ports_are_free() {
 
 machine_arguments() {
     local reason
-    if reason=$("$here/kvm-works" "$QEMU"); then
+    if reason=$(bash "$here/kvm-works" "$QEMU"); then
         qemu+=(-accel kvm -cpu host)
     else
         say "emulating the processor, which is slow, without KVM: $reason"

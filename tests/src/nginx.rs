@@ -3,11 +3,10 @@
 
 use crate::cache;
 use crate::oci_layout::{Config, Layer, Layout};
-use crate::process::run;
+use crate::process::{run, tool};
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// The Debian release whose packages the image holds.
 const SUITE: &str = "bookworm";
@@ -29,9 +28,9 @@ pub fn layout() -> Result<PathBuf> {
 fn make(directory: &Path) -> Result<()> {
     let scratch = tempfile::tempdir().context("make a directory")?;
     let base = scratch.path().join("base.tar");
-    let mut mmdebstrap = Command::new("mmdebstrap");
+    let mut mmdebstrap = tool("mmdebstrap", "mmdebstrap")?;
     mmdebstrap.args(["--variant=essential", "--include=nginx-light", SUITE]).arg(&base);
-    run(&mut mmdebstrap, "mmdebstrap")?;
+    run(&mut mmdebstrap)?;
     let mut layout = Layout::create(directory)?;
     layout.layer(File::open(&base).context("open what mmdebstrap wrote")?)?;
     layout.layer(&configuration()?[..])?;

@@ -262,8 +262,7 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::run;
-    use std::process::Command;
+    use crate::process::{run, tool};
 
     #[test]
     fn skopeo_and_umoci_read_what_we_write() {
@@ -278,15 +277,15 @@ mod tests {
         layout.finish(&Config { env, entrypoint: vec!["/x".to_owned()], ..Config::default() }).unwrap();
 
         let image = format!("oci:{}:latest", directory.path().display());
-        let mut skopeo = Command::new("skopeo");
+        let mut skopeo = tool("skopeo", "skopeo").unwrap();
         skopeo.args(["--insecure-policy", "inspect", "--config", &image]);
-        let config: Value = serde_json::from_slice(&run(&mut skopeo, "skopeo").unwrap()).unwrap();
+        let config: Value = serde_json::from_slice(&run(&mut skopeo).unwrap()).unwrap();
         assert_eq!(config["config"], json!({ "Entrypoint": ["/x"], "Env": ["A=b=c"] }));
 
         let bundle = directory.path().join("bundle");
-        let mut umoci = Command::new("umoci");
+        let mut umoci = tool("umoci", "umoci").unwrap();
         umoci.args(["unpack", "--rootless", "--image"]).arg(image.trim_start_matches("oci:")).arg(&bundle);
-        run(&mut umoci, "umoci").unwrap();
+        run(&mut umoci).unwrap();
         assert_eq!(fs::read_to_string(bundle.join("rootfs/etc/issue")).unwrap(), "hello\n");
     }
 }

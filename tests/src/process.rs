@@ -3,15 +3,22 @@
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use std::env;
 use std::ffi::OsStr;
-use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a process may take to clean up after SIGTERM before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// Seconds that a tool may run. The longest, mmdebstrap, takes twenty where the mirror is near.
+const PATIENCE: u32 = 15 * 60;
+
+/// timeout(1) ends with this status when the time is over, and with 128 + SIGKILL when that took SIGKILL.
+const TIMED_OUT: &[i32] = &[124, 137];
 
 /// Pause between two looks at a process: std has no wait with a deadline.
 const POLL: Duration = Duration::from_millis(20);
@@ -93,18 +100,36 @@ impl Drop for Group {
     }
 }
 
-/// Runs a tool to its end and gives what it wrote to stdout.
+/// A command for [`run`]: a tool that runs to its end by itself, within [`PATIENCE`], and not beyond the calling
+/// thread's.
 ///
 /// # Errors
-/// The Debian package when the tool is missing; what it wrote to stderr when it fails.
-pub fn run(command: &mut Command, package: &str) -> Result<Vec<u8>> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let Output { status, stdout, stderr } = match command.output() {
-        Err(error) if error.kind() == ErrorKind::NotFound => bail!("{name} is missing: apt-get install {package}"),
-        output => output.with_context(|| format!("start {name}"))?,
-    };
+/// The Debian package when the tool is missing.
+pub fn tool(program: impl AsRef<Path>, package: &str) -> Result<Command> {
+    let program = program.as_ref();
+    // A path with a slash is taken as it is, by join as by execvp(3).
+    let folders = env::var_os("PATH").unwrap_or_default();
+    if !env::split_paths(&folders).any(|folder| folder.join(program).exists()) && !program.exists() {
+        bail!("{} is missing: apt-get install {package}", program.display());
+    }
+    let mut command = guarded("timeout");
+    command.arg("--kill-after=10").arg(PATIENCE.to_string()).arg(program);
+    Ok(command)
+}
+
+/// Runs what [`tool`] made to its end and gives what it wrote to stdout.
+///
+/// # Errors
+/// What it wrote to stderr when it fails; that it took too long.
+pub fn run(command: &mut Command) -> Result<Vec<u8>> {
+    let Output { status, stdout, stderr } = command.output().context("start setpriv (Debian package util-linux)")?;
     if !status.success() {
-        bail!("{command:?}: {status}\n{}", String::from_utf8_lossy(&stderr).trim_end());
+        let wrapper = 6; // setpriv --pdeathsig TERM -- timeout --kill-after=10 SECONDS
+        let words = command.get_args().skip(wrapper).map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ");
+        if status.code().is_some_and(|code| TIMED_OUT.contains(&code)) {
+            bail!("{words}: still running after {PATIENCE} s");
+        }
+        bail!("{words}: {status}\n{}", String::from_utf8_lossy(&stderr).trim_end());
     }
     Ok(stdout)
 }
@@ -131,7 +156,13 @@ mod tests {
         let (parent, child) = (group.id(), line.trim().parse().unwrap());
         assert!(is_running(parent) && is_running(child));
         drop(group);
-        assert!(!is_running(parent) && !is_running(child));
+        assert!(!is_running(parent));
+        // It has got its SIGKILL, but nobody here can wait for it.
+        let deadline = Instant::now() + GRACE;
+        while is_running(child) {
+            assert!(Instant::now() < deadline, "process {child} still runs");
+            thread::sleep(POLL);
+        }
     }
 
     #[test]
@@ -151,13 +182,13 @@ mod tests {
 
     #[test]
     fn a_missing_tool_is_named_with_its_package() {
-        let error = run(&mut Command::new("no-such-tool"), "no-package").unwrap_err();
+        let error = tool("no-such-tool", "no-package").unwrap_err();
         assert_eq!(error.to_string(), "no-such-tool is missing: apt-get install no-package");
     }
 
     #[test]
     fn a_failing_tool_shows_what_it_said() {
-        let error = run(Command::new("sh").args(["-c", "echo because >&2; exit 3"]), "dash").unwrap_err();
-        assert!(error.to_string().ends_with("exit status: 3\nbecause"), "{error}");
+        let error = run(tool("sh", "dash").unwrap().args(["-c", "echo because >&2; exit 3"])).unwrap_err();
+        assert_eq!(error.to_string(), "sh -c echo because >&2; exit 3: exit status: 3\nbecause");
     }
 }

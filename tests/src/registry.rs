@@ -1,11 +1,10 @@
 //! A real registry on loopback, with its storage in a temporary directory.
 
-use crate::process::{Group, guarded, run};
+use crate::process::{Group, guarded, run, tool};
 use crate::{http, port};
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -34,7 +33,7 @@ impl Registry {
     /// # Errors
     /// When docker-registry is missing or does not start, with what it wrote.
     pub fn start() -> Result<Self> {
-        run(Command::new("docker-registry").arg("--version"), "docker-registry")?;
+        run(tool("docker-registry", "docker-registry")?.arg("--version"))?;
         let mut result = Registry::attempt();
         for _ in 1..ATTEMPTS {
             match &result {
@@ -75,11 +74,11 @@ impl Registry {
     /// # Errors
     /// When skopeo is missing or fails, with what it wrote.
     pub fn push(&self, layout: &Path, name: &str) -> Result<()> {
-        let mut skopeo = Command::new("skopeo");
+        let mut skopeo = tool("skopeo", "skopeo")?;
         skopeo.args(["--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false"]);
         skopeo.arg(format!("oci:{}:latest", layout.display()));
         skopeo.arg(format!("docker://127.0.0.1:{}/{name}", self.port));
-        run(&mut skopeo, "skopeo").with_context(|| format!("push {name}"))?;
+        run(&mut skopeo).with_context(|| format!("push {name}"))?;
         Ok(())
     }
 }

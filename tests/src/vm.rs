@@ -25,7 +25,7 @@ const POLL: Duration = Duration::from_millis(100);
 const ATTEMPTS: u32 = 5;
 
 /// Lines that no machine may ever write.
-const FATAL: &str = r"Kernel panic|panicked at|BUG: |Oops: |UEFI Interactive Shell";
+const FATAL: &str = r"Kernel panic|panicked at|BUG: |Oops: |init panicked|UEFI Interactive Shell";
 
 /// What a machine is started with; whatever is not said is as `qemu/boot.sh` has it.
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -1,12 +1,12 @@
 //! This workspace's own products: the builder, and small static programs.
 
-use crate::process::run;
+use crate::process::guarded;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::OnceLock;
 
 /// The root of the source tree.
@@ -15,21 +15,32 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/"))
 }
 
-/// The builder: `NANOOS_BUILDER` names an installed one to test; otherwise the workspace's is built, once.
+/// The builder: `NANOOS_BUILDER` names an installed one to test; otherwise the workspace's is built, once. And the
+/// kernel, which the builder would build silently in the first test that needs it.
 ///
 /// # Errors
-/// When it does not build.
+/// When one of them does not build.
 pub fn builder() -> Result<&'static Path> {
     static BUILDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let result = BUILDER.get_or_init(|| match env::var_os("NANOOS_BUILDER") {
         Some(path) => Ok(path.into()),
-        None => build_builder().map_err(|error| format!("{error:#}")),
+        None => build_kernel().and_then(|()| build_builder()).map_err(|error| format!("{error:#}")),
     });
     result.as_deref().map_err(|error| anyhow::Error::msg(error.clone()))
 }
 
+/// Takes ten minutes where the cache lacks it; its progress is for whoever waits.
+fn build_kernel() -> Result<()> {
+    let mut command = guarded(root().join("kernel/build.sh"));
+    let status = command.stdout(Stdio::null()).status().context("start kernel/build.sh")?;
+    if !status.success() {
+        bail!("kernel/build.sh: {status}");
+    }
+    Ok(())
+}
+
 fn build_builder() -> Result<PathBuf> {
-    let output = Command::new(env!("CARGO"))
+    let output = guarded(env!("CARGO"))
         .args(["build", "--package", "builder", "--message-format", "json-render-diagnostics"])
         .current_dir(root())
         .stderr(Stdio::inherit())
@@ -65,10 +76,13 @@ pub fn static_program(package: &str) -> Result<&'static Path> {
 }
 
 fn build_static(packages: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
-    let mut command = Command::new(root().join("init/build.sh"));
+    let mut command = guarded(root().join("init/build.sh"));
     command.arg("--target-dir").arg(root().join("target/static")).args(packages);
-    let output = run(command.stderr(Stdio::inherit()), "bash")?;
-    let table = String::from_utf8(output).context("read what init/build.sh wrote")?;
+    let output = command.stderr(Stdio::inherit()).output().context("start init/build.sh")?;
+    if !output.status.success() {
+        bail!("init/build.sh: {}", output.status);
+    }
+    let table = String::from_utf8(output.stdout).context("read what init/build.sh wrote")?;
     Ok(table
         .lines()
         .filter_map(|line| line.split_once('\t'))

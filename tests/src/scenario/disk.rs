@@ -2,18 +2,17 @@
 
 use super::{Base, Scenario};
 use crate::oci_layout::{Config, Layer, Layout};
-use crate::process::run;
+use crate::process::{run, tool};
 use crate::registry::Registry;
 use crate::{nginx, workspace};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// Makes the disk in a directory that exists, and gives its path.
 pub(super) fn make(scenario: &Scenario, directory: &Path) -> Result<PathBuf> {
     let disk = directory.join("disk.raw");
-    let mut command = Command::new(workspace::builder()?);
+    let mut command = tool(workspace::builder()?, "nothing: it is the workspace's own")?;
     // Whoever runs the tests has registry credentials of their own; they are no part of a test.
     command.env("DOCKER_CONFIG", directory);
     command.arg("-o").arg(&disk).args(&scenario.build.options);
@@ -21,13 +20,13 @@ pub(super) fn make(scenario: &Scenario, directory: &Path) -> Result<PathBuf> {
         Base::Scratch => {
             let layout = directory.join("image");
             write_image(scenario, &layout)?;
-            run(command.arg(format!("oci:{}", layout.display())), "no package: it is the workspace's builder")?;
+            run(command.arg(format!("oci:{}", layout.display())))?;
         }
         Base::Nginx => {
             let registry = Registry::start()?;
             registry.push(&nginx::layout()?, "library/nginx:latest")?;
             command.args(["--registry-mirror", &registry.url(), "nginx"]);
-            run(&mut command, "no package: it is the workspace's builder")?;
+            run(&mut command)?;
         }
     }
     Ok(disk)
