@@ -39,8 +39,18 @@ fn build_kernel() -> Result<()> {
     Ok(())
 }
 
+/// What `cargo test` tells a test about its own package. Build scripts of some crates (ring's) see it change and build
+/// everything above them anew: once here, and again in the next build by hand.
+const OUTER_CARGO: &[&str] = &["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_NAME", "CARGO_TARGET_TMPDIR"];
+
 fn build_builder() -> Result<PathBuf> {
-    let output = guarded(env!("CARGO"))
+    let mut cargo = guarded(env!("CARGO"));
+    for (name, _) in env::vars_os() {
+        if OUTER_CARGO.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            cargo.env_remove(name);
+        }
+    }
+    let output = cargo
         .args(["build", "--package", "builder", "--message-format", "json-render-diagnostics"])
         .current_dir(root())
         .stderr(Stdio::inherit())
