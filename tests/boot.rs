@@ -1,6 +1,6 @@
 //! One test for each folder of `tests/scenarios`, by the folder's name.
 //!
-//! A scenario that needs code has a `check.rs` in its folder, named here. `cargo test -p tests --test boot NAME` runs
+//! Beside them stands `demo`, which has no image of its own. A scenario that needs code has a `check.rs` in its folder, named here. `cargo test -p tests --test boot NAME` runs
 //! one of them.
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::thread;
 use tests::scenario::{Code, Scenario, run};
 
+mod demo;
 #[path = "scenarios/env/check.rs"]
 mod env;
 
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         }
     };
     let mut trials: Vec<Trial> = trials.collect();
+    trials.push(Trial::test("demo", || demo::run().map_err(|error| Failed::from(format!("{error:#}")))));
     trials.sort_by(|a, b| a.name().cmp(b.name()));
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -1,13 +1,15 @@
 //! Processes that never outlive the test that started them, and tools that are named when they are missing.
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use std::env;
 use std::ffi::OsStr;
+use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,11 +34,16 @@ pub fn guarded(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// A process in a group of its own, which is stopped, killed if need be, and waited for on drop.
+/// A variable in the environment of every process of a [`Group`], by which it is found even in a group or session of
+/// its own.
+const MARK: &str = "NANOOS_TEST_GROUP";
+
+/// A process and all that come from it: stopped, killed if need be, and waited for on drop.
 #[derive(Debug)]
 pub struct Group {
     child: Child,
     status: Option<ExitStatus>,
+    mark: String,
 }
 
 impl Group {
@@ -45,8 +52,11 @@ impl Group {
     /// # Errors
     /// When the process cannot be started.
     pub fn spawn(command: &mut Command) -> Result<Self> {
-        let child = command.process_group(0).spawn().context("start setpriv (Debian package util-linux)")?;
-        Ok(Group { child, status: None })
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let mark = format!("{}.{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        command.env(MARK, &mark).process_group(0);
+        let child = command.spawn().context("start setpriv (Debian package util-linux)")?;
+        Ok(Group { child, status: None, mark: format!("{MARK}={mark}") })
     }
 
     /// The process's id, which is its group's too.
@@ -89,14 +99,46 @@ impl Group {
     }
 }
 
+impl Group {
+    /// The processes that come from this one and still run, itself included: id and command line.
+    #[must_use]
+    pub fn survivors(&self) -> Vec<(i32, String)> {
+        let ids = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let ids = ids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        ids.filter(|id| self.is_marked(*id)).map(|id| (id, command_line(id))).collect()
+    }
+
+    fn is_marked(&self, id: i32) -> bool {
+        // Empty for a process that has ended and waits to be reaped; unreadable for one that is gone or not ours.
+        let environment = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|entry| entry == self.mark.as_bytes())
+    }
+}
+
+fn command_line(id: i32) -> String {
+    let words = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&words).trim_end_matches('\0').replace('\0', " ")
+}
+
 impl Drop for Group {
     fn drop(&mut self) {
         if matches!(self.status(), Ok(None)) {
             self.signal(Signal::SIGTERM);
             let _ = self.wait_until(Instant::now() + GRACE);
         }
-        self.signal(Signal::SIGKILL); // whatever the process left behind in its group
+        let _ = self.child.kill();
         let _ = self.child.wait();
+        // What the process left behind. It cannot be waited for, but nothing escapes SIGKILL; and what it started in
+        // the meantime bears the mark as well.
+        let deadline = Instant::now() + GRACE;
+        while let survivors @ [_, ..] = &self.survivors()[..]
+            && Instant::now() < deadline
+        {
+            for (id, _) in survivors {
+                let _ = kill(Pid::from_raw(*id), Signal::SIGKILL);
+            }
+            thread::sleep(POLL);
+        }
     }
 }
 
@@ -137,32 +179,28 @@ pub fn run(command: &mut Command) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
     use std::process::Stdio;
 
-    fn is_running(id: u32) -> bool {
+    fn is_running(id: i32) -> bool {
         // A zombie that its new parent has not reaped yet has ended, too.
         fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
     }
 
     #[test]
-    fn drop_ends_even_a_process_that_ignores_sigterm_and_its_children() {
-        let script = "trap '' TERM; sleep 1000 & echo $!; wait; wait";
+    fn drop_ends_even_processes_that_ignore_sigterm_or_run_in_a_session_of_their_own() {
+        let script = "trap '' TERM; setsid sleep 1000 & sleep 1000 & echo $$ $!; wait; wait";
         let mut command = guarded("sh");
         let mut group = Group::spawn(command.args(["-c", script]).stdout(Stdio::piped())).unwrap();
         let mut line = String::new();
         std::io::BufRead::read_line(&mut std::io::BufReader::new(group.child.stdout.take().unwrap()), &mut line)
             .unwrap();
-        let (parent, child) = (group.id(), line.trim().parse().unwrap());
-        assert!(is_running(parent) && is_running(child));
+        let mut ids: Vec<i32> = line.split_whitespace().map(|id| id.parse().unwrap()).collect();
+        ids.extend(group.survivors().iter().map(|(id, _)| *id));
+        ids.sort_unstable();
+        ids.dedup();
+        assert!(ids.len() >= 3 && ids.iter().all(|id| is_running(*id)), "{ids:?}");
         drop(group);
-        assert!(!is_running(parent));
-        // It has got its SIGKILL, but nobody here can wait for it.
-        let deadline = Instant::now() + GRACE;
-        while is_running(child) {
-            assert!(Instant::now() < deadline, "process {child} still runs");
-            thread::sleep(POLL);
-        }
+        assert!(!ids.iter().any(|id| is_running(*id)), "{ids:?}");
     }
 
     #[test]
