@@ -9,9 +9,9 @@ use initramfs::image::Image;
 use initramfs::paths;
 use std::io::{self, Write};
 
-/// zstd's level. The kernel unpacks every level equally fast; 19 takes half a second for our modules and makes the file that
-/// firmware must read a tenth smaller than 9 does.
-const ZSTD_LEVEL: i32 = 19;
+/// zstd's level. Of 3.5 MB, level 9 makes 1.05 MB in 0.06 s; 19 makes 0.95 MB in 1.1 s, which is more than all that firmware
+/// saves by reading a hundredth less of the kernel image. The kernel unpacks every level equally fast.
+const ZSTD_LEVEL: i32 = 9;
 
 /// How the initramfs is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,6 +21,7 @@ use clap::Parser;
 use cli::{Build, Cli, Command};
 use initramfs::image::OnExit;
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -102,6 +103,10 @@ fn make(machine: &Machine, output: &Output, progress: &Progress) -> Result<u64> 
         progress.warn(format!("extended attributes that a squashfs can't hold are left out: {}", names.join(", ")));
     }
     let plan = stream::plan(&merged.tree, source_date_epoch()?);
+    if SystemTime::UNIX_EPOCH + Duration::from_secs(plan.newest.unsigned_abs()) > SystemTime::now() {
+        // The root directory's time can't be told to mksquashfs, and is now at the latest: see squash.rs.
+        progress.warn("the image has files from the future, so building it again will give other bytes; SOURCE_DATE_EPOCH helps");
+    }
 
     progress.step(format!("squash {}", mebibytes(plan.content_bytes)));
     let root = squash::squash(&plan, layers, output.directory(), progress)?;

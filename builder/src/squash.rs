@@ -37,7 +37,7 @@ pub struct Squashed {
 /// When a layer can't be read, or mksquashfs fails, with its own words.
 pub fn squash(plan: &Plan, layers: &[Layer], directory: &Path, progress: &Progress) -> Result<Squashed> {
     let file = TempFile::new_in(directory)?;
-    let mut tool = Tool::spawn(&mut mksquashfs(file.path(), plan.root_mtime))?;
+    let mut tool = Tool::spawn(&mut mksquashfs(file.path(), plan.newest))?;
     let stderr = tool.child().stderr.take().context("mksquashfs has no standard error")?;
     let words = thread::spawn(move || last_words(stderr));
     let stdin = tool.child().stdin.take().context("mksquashfs has no standard input")?;
@@ -62,18 +62,20 @@ pub fn squash(plan: &Plan, layers: &[Layer], directory: &Path, progress: &Progre
 }
 
 /// Every option that keeps the bytes a function of the tree alone is given here, and none is left to the environment.
-fn mksquashfs(out: &Path, root_mtime: i64) -> Command {
+///
+/// `newest` is the latest time in the tree. As SOURCE_DATE_EPOCH it becomes the time of the file system and, since later
+/// times are cut to it and no others are, that of the root directory, which would otherwise be now: mksquashfs 4.5 takes no root
+/// directory from a tar, and ignores `-root-time` with one.
+fn mksquashfs(out: &Path, newest: i64) -> Command {
     let mut command = Command::new("mksquashfs");
     command.arg("-").arg(out);
     command.args(["-tar", "-noappend", "-no-progress", "-quiet", "-no-recovery"]);
     command.args(["-comp", "zstd", "-Xcompression-level", LEVEL, "-b", BLOCK]);
     // The export table is for NFS servers.
     command.arg("-no-exports");
-    // mksquashfs takes no root directory from a tar: flatten's documentation tells why it is 0755 and root's.
+    // Why it is 0755 and root's, flatten's documentation tells.
     command.args(["-root-mode", "0755", "-root-uid", "0", "-root-gid", "0"]);
-    command.args(["-root-time", &root_mtime.to_string(), "-mkfs-time", "0"]);
-    // It refuses to have both this and the options above. Our own reading of it is in the tree's times.
-    command.env_remove("SOURCE_DATE_EPOCH");
+    command.env("SOURCE_DATE_EPOCH", newest.to_string());
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     command
 }

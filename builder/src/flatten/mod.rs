@@ -12,7 +12,7 @@
 //!   of the same layer refuses the entry.
 //! - A directory that no layer has an entry for is 0755, root's, of the year 1970.
 //! - The root directory is 0755 and root's whatever the layers say (Docker ignores their entry for it), so that an image
-//!   made from a private temporary directory still runs as another user; the layers' time for it is kept.
+//!   made from a private temporary directory still runs as another user.
 //! - Whiteouts hide what lower layers have, and nothing of their own layer, in whatever order they come (OCI image
 //!   specification, layer.md).
 //! - A hard link's entry gives its attributes to the file it names.

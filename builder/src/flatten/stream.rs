@@ -28,8 +28,8 @@ pub struct Plan {
     files: BTreeMap<ContentId, File>,
     /// Bytes of all contents.
     pub content_bytes: u64,
-    /// Time of the root directory.
-    pub root_mtime: i64,
+    /// The latest of all times.
+    pub newest: i64,
 }
 
 #[derive(Debug)]
@@ -41,12 +41,14 @@ struct File {
 /// Orders the entries of `tree`. Times later than `latest` (SOURCE_DATE_EPOCH) become that.
 #[must_use]
 pub fn plan(tree: &Tree, latest: Option<i64>) -> Plan {
-    let mut plan = Plan { root_mtime: clamp(tree.inode(ROOT).attributes.mtime, latest), ..Plan::default() };
+    let mut plan = Plan::default();
     // The first name of each inode, for the hard links to it.
     let mut first: HashMap<InodeId, Vec<u8>> = HashMap::new();
     let mut ahead = vec![(Vec::new(), ROOT)];
     while let Some((path, id)) = ahead.pop() {
         let inode = tree.inode(id);
+        let attributes = Attributes { mtime: clamp(inode.attributes.mtime, latest), ..inode.attributes };
+        plan.newest = plan.newest.max(attributes.mtime);
         for (name, child) in inode.children.iter().rev() {
             let mut below = path.clone();
             if !below.is_empty() {
@@ -58,7 +60,6 @@ pub fn plan(tree: &Tree, latest: Option<i64>) -> Plan {
         if id == ROOT {
             continue;
         }
-        let attributes = Attributes { mtime: clamp(inode.attributes.mtime, latest), ..inode.attributes };
         let entry = |path, kind, size| Entry { path, kind, attributes, size, xattrs: inode.xattrs.clone() };
         match &inode.node {
             Node::Directory => plan.bare.push(entry(path, Kind::Directory, 0)),

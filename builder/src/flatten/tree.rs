@@ -138,10 +138,7 @@ impl Tree {
     /// [`PlaceError`] when the entry can't be where it says.
     pub fn apply(&mut self, entry: Entry, at: ContentId) -> Result<(), PlaceError> {
         let (parents, name) = match path::split(&entry.path)? {
-            Named::Root => {
-                self.inodes[0].attributes.mtime = entry.attributes.mtime;
-                return Ok(());
-            }
+            Named::Root => return Ok(()),
             Named::Entry(parents, name) => (parents, name),
         };
         if parents.iter().any(|parent| parent.starts_with(AUFS)) || (name.starts_with(AUFS) && name != OPAQUE) {
@@ -289,7 +286,7 @@ impl Tree {
                         continue;
                     }
                     _ => match missing {
-                        Missing::Create(layer) if child.layer < layer => self.imply(here, &name, layer)?,
+                        Missing::Create(layer) if !of_link && child.layer < layer => self.imply(here, &name, layer)?,
                         _ => return Err(PlaceError::NotADirectory(shown())),
                     },
                 },

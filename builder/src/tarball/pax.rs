@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn libarchive_attributes_are_decoded() {
-        let extensions = parse(b"37 LIBARCHIVE.xattr.user.a%20b=AQID/w\n").unwrap();
+        let extensions = parse(b"38 LIBARCHIVE.xattr.user.a%20b=AQID/w\n").unwrap();
         assert_eq!(extensions.xattrs, [(b"user.a b".to_vec(), vec![1, 2, 3, 255])]);
     }
 
