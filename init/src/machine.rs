@@ -33,6 +33,7 @@ pub struct Machine {
     signals: SignalFd,
     buttons: Buttons,
     hostname: String,
+    written: Option<Names>,
     watched: Option<Pid>,
     ended: Option<WaitStatus>,
     asked: Option<Asked>,
@@ -68,6 +69,7 @@ impl Machine {
             signals,
             buttons: Buttons::default(),
             hostname: hostname.to_owned(),
+            written: None,
             watched: None,
             ended: None,
             asked: None,
@@ -153,12 +155,17 @@ impl Machine {
         self.asked.take().map_or(Ok(()), |asked| Err(asked.into()))
     }
 
-    /// Writes the names anew if leases have changed them.
+    /// Writes the names if leases have changed them: a renewal that changes nothing must not undo what the application
+    /// wrote into its files.
     pub fn refresh_names(&mut self) {
         // Until there is a root to write to, the change waits.
-        if self.root.is_some() && self.network.take_change() {
-            let names = self.names();
-            self.root.iter().for_each(|root| names.apply(root));
+        let Some(root) = &self.root else { return };
+        if self.network.take_change() {
+            let names = Some(self.names());
+            if names != self.written {
+                names.iter().for_each(|names| names.apply(root));
+                self.written = names;
+            }
         }
     }
 
