@@ -20,10 +20,9 @@ fn main() {
 
     let programs = build_programs(workspace, &out.join("static"));
     let mut source = String::new();
-    for (constant, package, what) in [
-        ("INIT", "nanoos-init", "PID 1."),
-        ("HELLO", "hello", "The example: a small static HTTP server."),
-    ] {
+    for (constant, package, what) in
+        [("INIT", "nanoos-init", "PID 1."), ("HELLO", "hello", "The example: a small static HTTP server.")]
+    {
         let path = programs.path(package);
         let _ = writeln!(source, "/// {what}\npub static {constant}: &[u8] = include_bytes!({path:?});");
     }

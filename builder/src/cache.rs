@@ -39,9 +39,8 @@ impl Cache {
     /// When the directory can't be made.
     pub fn open(directory: &Path) -> Result<Self> {
         let blobs = directory.join("blobs/sha256");
-        fs::create_dir_all(&blobs).with_context(|| {
-            format!("create the cache {} (NANOOS_CACHE names another directory)", blobs.display())
-        })?;
+        fs::create_dir_all(&blobs)
+            .with_context(|| format!("create the cache {} (NANOOS_CACHE names another directory)", blobs.display()))?;
         Ok(Cache { blobs })
     }
 

@@ -107,9 +107,13 @@ impl TempFile {
         use std::os::unix::fs::PermissionsExt;
         let Some(file) = self.0.take() else { return Ok(()) };
         let shown = path.display();
-        file.as_file().set_permissions(PermissionsExt::from_mode(permissions)).with_context(|| format!("chmod {shown}"))?;
+        file.as_file()
+            .set_permissions(PermissionsExt::from_mode(permissions))
+            .with_context(|| format!("chmod {shown}"))?;
         file.as_file().sync_all().with_context(|| format!("write out {shown}"))?;
-        file.persist(path).map_err(|error| error.error).with_context(|| format!("rename a temporary file to {shown}"))?;
+        file.persist(path)
+            .map_err(|error| error.error)
+            .with_context(|| format!("rename a temporary file to {shown}"))?;
         Ok(())
     }
 }

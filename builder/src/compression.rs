@@ -30,9 +30,8 @@ impl Compression {
     pub fn sniff(start: &[u8]) -> Self {
         match start {
             [0x1f, 0x8b, ..] => Compression::Gzip,
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
-            // A skippable frame, with which pzstd and seekable zstd begin.
-            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
+            // A frame, or a skippable one, with which pzstd and seekable zstd begin.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
             [0xfd, b'7', b'z', b'X', b'Z', 0x00, ..] => Compression::Xz,
             [b'B', b'Z', b'h', ..] => Compression::Bzip2,
             _ => Compression::None,
@@ -102,7 +101,8 @@ mod tests {
     #[test]
     fn every_frame_of_a_zstd_is_read() {
         let skippable = [0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 1, 2];
-        let frames = [&skippable[..], &zstd::encode_all(&b"one "[..], 3).unwrap(), &zstd::encode_all(&b"two"[..], 3).unwrap()];
+        let frames =
+            [&skippable[..], &zstd::encode_all(&b"one "[..], 3).unwrap(), &zstd::encode_all(&b"two"[..], 3).unwrap()];
         assert_eq!(plain(&frames.concat()), b"one two");
     }
 

@@ -60,11 +60,8 @@ fn hello() -> Result<Container> {
     writer.append(&entry, embedded::HELLO).context("pack the example")?;
     let tar = writer.finish().context("pack the example")?;
     let run = RunConfig { entrypoint: vec!["/hello".to_owned()], ..RunConfig::default() };
-    let layer = Layer {
-        name: "of the example".to_owned(),
-        diff_id: Some(Digest::of(&tar)),
-        blob: Blob::Memory(tar.into()),
-    };
+    let layer =
+        Layer { name: "of the example".to_owned(), diff_id: Some(Digest::of(&tar)), blob: Blob::Memory(tar.into()) };
     Ok(Container { config: ImageConfig { config: run, ..ImageConfig::default() }, layers: vec![layer] })
 }
 

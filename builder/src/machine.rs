@@ -98,8 +98,7 @@ mod tests {
     fn an_image_without_a_program_or_with_an_unknown_signal_is_refused() {
         let refused = |config: &RunConfig| configured(config).unwrap_err().to_string();
         assert!(refused(&RunConfig::default()).starts_with("image x has neither ENTRYPOINT nor CMD: "));
-        let config =
-            RunConfig { cmd: texts(&["/a"]), stop_signal: "SIGNOPE".to_owned(), ..RunConfig::default() };
+        let config = RunConfig { cmd: texts(&["/a"]), stop_signal: "SIGNOPE".to_owned(), ..RunConfig::default() };
         assert_eq!(refused(&config), "image x has STOPSIGNAL \"SIGNOPE\", and there is no such signal");
     }
 }

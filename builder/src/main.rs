@@ -105,7 +105,9 @@ fn make(machine: &Machine, output: &Output, progress: &Progress) -> Result<u64> 
     let plan = stream::plan(&merged.tree, source_date_epoch()?);
     if SystemTime::UNIX_EPOCH + Duration::from_secs(plan.newest.unsigned_abs()) > SystemTime::now() {
         // The root directory's time can't be told to mksquashfs, and is now at the latest: see squash.rs.
-        progress.warn("the image has files from the future, so building it again will give other bytes; SOURCE_DATE_EPOCH helps");
+        progress.warn(
+            "the image has files from the future, so building it again will give other bytes; SOURCE_DATE_EPOCH helps",
+        );
     }
 
     progress.step(format!("squash {}", mebibytes(plan.content_bytes)));
@@ -117,7 +119,11 @@ fn make(machine: &Machine, output: &Output, progress: &Progress) -> Result<u64> 
     let packing = initrd::packing(&machine.kernel)?;
     let initrd = initrd::pack(embedded::INIT, &config, &machine.kernel.release, &modules, packing)?;
 
-    progress.step(format!("link the kernel image: initramfs {}, {} modules", mebibytes(initrd.len() as u64), modules.modules));
+    progress.step(format!(
+        "link the kernel image: initramfs {}, {} modules",
+        mebibytes(initrd.len() as u64),
+        modules.modules
+    ));
     let read = |path: &std::path::Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
     let (stub, vmlinuz) = (read(&stub_path)?, read(&machine.kernel.vmlinuz)?);
     let os_release = uki::os_release(&machine.kernel.release);
@@ -130,7 +136,11 @@ fn make(machine: &Machine, output: &Output, progress: &Progress) -> Result<u64> 
     ];
     let uki = uki::add_sections(&stub, &sections, arch).with_context(|| format!("stub {}", stub_path.display()))?;
 
-    progress.step(format!("write the disk: kernel image {}, root {}", mebibytes(uki.len() as u64), mebibytes(root.len)));
+    progress.step(format!(
+        "write the disk: kernel image {}, root {}",
+        mebibytes(uki.len() as u64),
+        mebibytes(root.len)
+    ));
     let root_file = root.file.reopen()?;
     let parts = Parts { arch, uki: &uki, root: &root_file, root_len: root.len, root_digest: root.digest };
     let size = disk::write(&disk.reopen()?, &parts)?;
@@ -144,6 +154,7 @@ fn source_date_epoch() -> Result<Option<i64>> {
         return Ok(None);
     };
     let seconds = value.to_str().and_then(|text| text.parse::<u32>().ok());
-    let seconds = seconds.with_context(|| format!("SOURCE_DATE_EPOCH={} is not a number of seconds since 1970", value.display()))?;
+    let seconds = seconds
+        .with_context(|| format!("SOURCE_DATE_EPOCH={} is not a number of seconds since 1970", value.display()))?;
     Ok(Some(i64::from(seconds)))
 }

@@ -108,9 +108,14 @@ impl Document {
         let known = media_type.is_empty()
             || MANIFEST_TYPES.contains(&media_type)
             || matches!(media_type, "application/json" | "application/octet-stream");
-        ensure!(known, "media type {media_type} is not that of an image manifest or index: push the image again with a current tool");
+        ensure!(
+            known,
+            "media type {media_type} is not that of an image manifest or index: push the image again with a current tool"
+        );
         if kind.schema_version == Some(1) {
-            bail!("a manifest of Docker's schema 1, which registries stopped serving in 2020: push the image again with a current tool");
+            bail!(
+                "a manifest of Docker's schema 1, which registries stopped serving in 2020: push the image again with a current tool"
+            );
         }
         if kind.manifests.is_some() {
             return Ok(Document::Index(serde_json::from_slice(json).context("read the image index")?));
@@ -127,7 +132,8 @@ impl Index {
     /// When there is none, with the list of those there are.
     pub fn image_for(&self, platform: Platform) -> Result<&Descriptor> {
         let images: Vec<&Descriptor> = self.manifests.iter().filter(|entry| !is_attestation(entry)).collect();
-        if let Some(image) = images.iter().find(|image| image.platform.as_ref().is_some_and(|of| runs_on(of, platform))) {
+        if let Some(image) = images.iter().find(|image| image.platform.as_ref().is_some_and(|of| runs_on(of, platform)))
+        {
             return Ok(image);
         }
         // An index of one image that doesn't say what it is for: its configuration will.
@@ -138,7 +144,9 @@ impl Index {
         }
         let offered: Vec<String> = images.iter().filter_map(|image| image.platform.as_ref()).map(name).collect();
         let offered = if offered.is_empty() { "no platform at all".to_owned() } else { offered.join(", ") };
-        bail!("the image is not made for {platform}, only for {offered}: choose with --platform, or build it for {platform}");
+        bail!(
+            "the image is not made for {platform}, only for {offered}: choose with --platform, or build it for {platform}"
+        );
     }
 }
 
@@ -168,12 +176,18 @@ pub fn check_layer_type(layer: &Descriptor) -> Result<()> {
         return Ok(());
     }
     if kind.contains("nondistributable") || kind.contains("foreign") {
-        bail!("layer {digest} is a foreign layer ({kind}), which is Windows' and not in the registry: such an image can't be a machine");
+        bail!(
+            "layer {digest} is a foreign layer ({kind}), which is Windows' and not in the registry: such an image can't be a machine"
+        );
     }
     if kind.ends_with("+encrypted") {
-        bail!("layer {digest} is encrypted ({kind}): decrypt the image first, for instance with skopeo copy --decryption-key");
+        bail!(
+            "layer {digest} is encrypted ({kind}): decrypt the image first, for instance with skopeo copy --decryption-key"
+        );
     }
-    bail!("layer {digest} has media type {kind:?}, which is not that of a container image's layer: is this a container image?");
+    bail!(
+        "layer {digest} has media type {kind:?}, which is not that of a container image's layer: is this a container image?"
+    );
 }
 
 /// The part of an image's configuration that makes a machine.

@@ -110,9 +110,6 @@ mod tests {
             assert!(text.parse::<Platform>().is_ok(), "{text}");
         }
         let refused = "windows/amd64".parse::<Platform>().unwrap_err().to_string();
-        assert_eq!(
-            refused,
-            "platform \"windows/amd64\" is not supported: choose one of linux/amd64, linux/arm64"
-        );
+        assert_eq!(refused, "platform \"windows/amd64\" is not supported: choose one of linux/amd64, linux/arm64");
     }
 }

@@ -58,7 +58,8 @@ pub fn require(needs: &[Need], progress: &Progress) -> Result<()> {
     let packages = packages(&missing);
     progress.step(format!("install {}, which this machine lacks", packages.join(", ")));
     // Package lists may be missing or old; updating them first costs more than the first try where they are not.
-    if !apt_get(&install(&packages)) && !(apt_get(&["update".to_owned()]) && apt_get(&install(&packages))) {
+    let installed = apt_get(&install(&packages)) || (apt_get(&["update".to_owned()]) && apt_get(&install(&packages)));
+    if !installed {
         bail!("installing {} failed (apt-get's messages are above). {}", packages.join(", "), advice(&missing));
     }
     match self::missing(&missing)[..] {

@@ -44,9 +44,8 @@ impl Kernel {
             "kernel {shown}: its release {release:?} can't be the name of a directory"
         );
         ensure!(vmlinuz.is_file(), "kernel {shown}: it has no {}", vmlinuz.display());
-        let existing = |candidates: &[String]| {
-            candidates.iter().map(|name| directory.join(name)).find(|path| path.exists())
-        };
+        let existing =
+            |candidates: &[String]| candidates.iter().map(|name| directory.join(name)).find(|path| path.exists());
         let modules = existing(&[format!("lib/modules/{release}"), format!("usr/lib/modules/{release}")]);
         Ok(Kernel {
             stub: existing(&["stub.efi".to_owned()]),
@@ -74,7 +73,10 @@ impl Kernel {
     pub fn stub(&self, arch: &Arch) -> Result<PathBuf> {
         let system = Path::new(arch.systemd_stub);
         self.stub.clone().or_else(|| system.exists().then(|| system.to_owned())).with_context(|| {
-            format!("kernel {} comes without an EFI stub (stub.efi), and {} is not there: apt-get install systemd-boot-efi", self.release, arch.systemd_stub)
+            format!(
+                "kernel {} comes without an EFI stub (stub.efi), and {} is not there: apt-get install systemd-boot-efi",
+                self.release, arch.systemd_stub
+            )
         })
     }
 }
@@ -142,7 +144,8 @@ mod tests {
         let kernel = Kernel::open(dir.path()).unwrap();
         assert_eq!(kernel.release, "6.12.1");
         assert_eq!(kernel.modules, Some(dir.path().join("lib/modules/6.12.1")));
-        let has: Vec<bool> = ["CONFIG_A", "CONFIG_B", "CONFIG_C"].iter().map(|name| kernel.has(name).unwrap()).collect();
+        let has: Vec<bool> =
+            ["CONFIG_A", "CONFIG_B", "CONFIG_C"].iter().map(|name| kernel.has(name).unwrap()).collect();
         assert_eq!(has, [true, false, false]);
     }
 
@@ -162,7 +165,9 @@ mod tests {
     fn a_directory_that_is_no_kernel_says_what_one_has() {
         let refused = |dir: &tempfile::TempDir| Kernel::open(dir.path()).unwrap_err().to_string();
         assert!(refused(&directory(&[])).contains("there is no kernel in it: it must be"));
-        assert!(refused(&directory(&[("boot/vmlinuz-1", ""), ("boot/vmlinuz-2", "")])).contains("several kernels (1, 2)"));
+        assert!(
+            refused(&directory(&[("boot/vmlinuz-1", ""), ("boot/vmlinuz-2", "")])).contains("several kernels (1, 2)")
+        );
         assert!(refused(&directory(&[("manifest.json", r#"{"release":"../x"}"#)])).contains("can't be the name"));
         assert!(refused(&directory(&[("manifest.json", r#"{"release":"1"}"#)])).contains("it has no"));
     }

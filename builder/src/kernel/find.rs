@@ -88,7 +88,10 @@ impl Script {
             std::io::Read::read_to_end(&mut stdout, &mut output).context("read what kernel/build.sh says")?;
         }
         let status = tool.wait()?;
-        ensure!(status.success(), "build the kernel: kernel/build.sh ended with {status} (its messages are above); --kernel DIR takes another kernel");
+        ensure!(
+            status.success(),
+            "build the kernel: kernel/build.sh ended with {status} (its messages are above); --kernel DIR takes another kernel"
+        );
         printed_directory(&output)
     }
 }

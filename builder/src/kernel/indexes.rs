@@ -56,7 +56,8 @@ pub fn module_name(path: &str) -> String {
 /// The lines of `modules.alias` (`alias PATTERN MODULE`) that lead to some of the modules.
 #[must_use]
 pub fn only_modules(aliases: &str, names: &BTreeSet<String>) -> String {
-    let leads = |line: &&str| line.split_whitespace().nth(2).is_some_and(|name| names.contains(&name.replace('-', "_")));
+    let leads =
+        |line: &&str| line.split_whitespace().nth(2).is_some_and(|name| names.contains(&name.replace('-', "_")));
     lines(aliases.lines().filter(leads))
 }
 

@@ -104,9 +104,8 @@ pub fn select(kernel: &Kernel) -> Result<Selection> {
         return Ok(Selection::default());
     };
     let index = |name: &str| read_index(directory, name, &kernel.release);
-    let dependencies = Dependencies::parse(&index("modules.dep")?).map_err(|line| {
-        anyhow::anyhow!("{}: {line:?} is not a line of it", directory.join("modules.dep").display())
-    })?;
+    let dependencies = Dependencies::parse(&index("modules.dep")?)
+        .map_err(|line| anyhow::anyhow!("{}: {line:?} is not a line of it", directory.join("modules.dep").display()))?;
     let soft = optional_index(directory, "modules.softdep")?;
     let wanted = closure(&dependencies, &indexes::soft_dependencies(&soft));
     let mut selection = Selection { modules: wanted.len(), ..Selection::default() };

@@ -25,7 +25,8 @@ fn index(entries: &[String]) -> Index {
 
 #[test]
 fn the_platform_is_chosen_and_attestations_are_not() {
-    let index = index(&[entry("unknown/unknown"), entry("linux/arm64/v8"), entry("linux/amd64/v3"), entry("linux/amd64")]);
+    let index =
+        index(&[entry("unknown/unknown"), entry("linux/arm64/v8"), entry("linux/amd64/v3"), entry("linux/amd64")]);
     assert_eq!(index.image_for(amd64()).unwrap(), &index.manifests[3]);
     assert_eq!(index.image_for("linux/arm64".parse().unwrap()).unwrap(), &index.manifests[1]);
 }
@@ -53,7 +54,9 @@ fn documents_that_are_no_images_are_named() {
     assert!(refused(r#"{"schemaVersion":1,"fsLayers":[]}"#, "").contains("schema 1"));
     assert!(refused(r#"{"schemaVersion":2,"mediaType":"application/vnd.cncf.helm"}"#, "").contains("vnd.cncf.helm"));
     assert!(refused(r#"{"schemaVersion":2}"#, "").contains("neither layers nor manifests"));
-    assert!(refused(r#"{"schemaVersion":2,"config":{"digest":"x"},"layers":[]}"#, "").contains("\"x\" is not a digest"));
+    assert!(
+        refused(r#"{"schemaVersion":2,"config":{"digest":"x"},"layers":[]}"#, "").contains("\"x\" is not a digest")
+    );
 }
 
 #[test]
@@ -61,8 +64,14 @@ fn layers_that_cannot_be_read_are_refused_by_name() {
     let check = |media_type: &str| {
         let digest = DIGEST.parse().unwrap();
         let annotations = BTreeMap::new();
-        check_layer_type(&Descriptor { media_type: media_type.to_owned(), digest, size: 0, platform: None, annotations })
-            .map_err(|error| error.to_string())
+        check_layer_type(&Descriptor {
+            media_type: media_type.to_owned(),
+            digest,
+            size: 0,
+            platform: None,
+            annotations,
+        })
+        .map_err(|error| error.to_string())
     };
     for known in LAYER_TYPES {
         assert_eq!(check(known), Ok(()));
@@ -78,7 +87,8 @@ fn layers_that_cannot_be_read_are_refused_by_name() {
 
 #[test]
 fn a_configuration_may_leave_out_or_null_what_it_likes() {
-    let json = r#"{"architecture":"amd64","os":"linux","config":{"Cmd":null,"Env":null,"Entrypoint":["/x"]},"rootfs":null}"#;
+    let json =
+        r#"{"architecture":"amd64","os":"linux","config":{"Cmd":null,"Env":null,"Entrypoint":["/x"]},"rootfs":null}"#;
     let config = ImageConfig::parse(json.as_bytes(), amd64()).unwrap();
     assert_eq!(config.config.entrypoint, ["/x"]);
     assert_eq!(config.diff_ids(2).unwrap(), [None, None]);

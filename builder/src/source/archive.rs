@@ -112,12 +112,7 @@ fn clean(name: &[u8]) -> Vec<u8> {
     names.join(&b'/')
 }
 
-fn read_images(
-    manifest: &Blob,
-    files: &layout::Files<'_>,
-    tag: Option<&str>,
-    platform: Platform,
-) -> Result<Container> {
+fn read_images(manifest: &Blob, files: &layout::Files<'_>, tag: Option<&str>, platform: Platform) -> Result<Container> {
     let images: Vec<Image> = serde_json::from_slice(&manifest.read_all(MAX_DOCUMENT)?).context("read manifest.json")?;
     let image = choose(&images, tag)?;
     let member = |name: &str| {
@@ -145,7 +140,9 @@ fn choose<'a>(images: &'a [Image], tag: Option<&str>) -> Result<&'a Image> {
         (None, _) => bail!("it has {} images: add :TAG, one of {}", images.len(), list()),
         (Some(tag), _) => images
             .iter()
-            .find(|image| image.repo_tags.iter().flatten().any(|known| known == tag || *known == format!("{tag}:latest")))
+            .find(|image| {
+                image.repo_tags.iter().flatten().any(|known| known == tag || *known == format!("{tag}:latest"))
+            })
             .with_context(|| format!("no image has the tag {tag:?}; its tags are: {}", list())),
     }
 }

@@ -4,10 +4,9 @@ use super::credentials::{Credentials, DockerConfig};
 use super::endpoint::Endpoint;
 use super::{Container, Fetch, check_layers};
 use crate::blob::Blob;
+use crate::cache::Incoming;
 use crate::flatten::Layer;
-use crate::manifest::{
-    Descriptor, Document, ImageConfig, MANIFEST_TYPES, MAX_DOCUMENT, Manifest, check_layer_type,
-};
+use crate::manifest::{Descriptor, Document, ImageConfig, MANIFEST_TYPES, MAX_DOCUMENT, Manifest, check_layer_type};
 use crate::progress::{Bar, mebibytes};
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -18,7 +17,7 @@ use std::time::Duration;
 
 /// Layers that are downloaded side by side: Docker's own number.
 const DOWNLOADS: usize = 3;
-/// Tries for each blob. A connection that breaks is taken up where it broke, so tries are not lost work.
+/// Tries for a blob without getting any further. A connection that breaks is taken up where it broke.
 const TRIES: u32 = 5;
 /// Time for a connection to come about.
 const CONNECT: Duration = Duration::from_secs(15);
@@ -33,7 +32,8 @@ pub fn pull(reference: &Reference, fetch: &Fetch<'_>) -> Result<Container> {
     // Ring rather than the default aws-lc, which wants cmake. It is an error only if one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     // One thread: the network is slower than what is done with its bytes here, which is to hash and write them.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the HTTP client")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the HTTP client")?;
     let config = DockerConfig::load()?;
     let mut refusals = Vec::new();
     for endpoint in Endpoint::all(reference, fetch.mirrors) {
@@ -134,34 +134,49 @@ impl<'a> Connection<'a> {
         if let Some(blob) = fetch.cache.get(&descriptor.digest)? {
             return Ok(blob);
         }
-        let digest = descriptor.digest.to_string();
         let mut incoming = fetch.cache.incoming(&descriptor.digest)?;
-        for attempt in 1.. {
-            let error = match self.open_blob(&digest, incoming.len()).await {
-                Ok(mut body) => {
-                    if body.restarted && !incoming.is_empty() {
-                        incoming = fetch.cache.incoming(&descriptor.digest)?;
-                    }
-                    loop {
-                        match body.stream.next().await {
-                            Some(Ok(bytes)) => {
-                                incoming.write(&bytes)?;
-                                bar.add(bytes.len() as u64);
-                            }
-                            Some(Err(error)) => break OciDistributionError::IoError(error),
-                            None => return incoming.finish(),
-                        }
-                    }
-                }
-                Err(error) => error,
+        let (mut fruitless, mut furthest) = (0, 0);
+        loop {
+            let Some(error) = self.download(descriptor, &mut incoming, fetch, bar).await? else {
+                return incoming.finish();
             };
-            if attempt == TRIES || !is_passing(&error) {
+            if incoming.len() > furthest {
+                (fruitless, furthest) = (0, incoming.len());
+            }
+            fruitless += 1;
+            if fruitless == TRIES || !is_passing(&error) {
                 return Err(self.explain(error));
             }
             // 0.2, 0.4, 0.8, 1.6 s: three seconds in all, enough for a server to restart a connection.
-            tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
+            tokio::time::sleep(Duration::from_millis(100 << fruitless)).await;
         }
-        bail!("no try was made") // the range above has no end
+    }
+
+    /// Receives what is still missing of a blob. Gives the error with which the connection broke, if it did.
+    async fn download(
+        &self,
+        descriptor: &Descriptor,
+        incoming: &mut Incoming,
+        fetch: &Fetch<'_>,
+        bar: &Bar,
+    ) -> Result<Option<OciDistributionError>> {
+        let mut body = match self.open_blob(&descriptor.digest.to_string(), incoming.len()).await {
+            Ok(body) => body,
+            Err(error) => return Ok(Some(error)),
+        };
+        if body.restarted && !incoming.is_empty() {
+            *incoming = fetch.cache.incoming(&descriptor.digest)?;
+        }
+        while let Some(bytes) = body.stream.next().await {
+            match bytes {
+                Ok(bytes) => {
+                    incoming.write(&bytes)?;
+                    bar.add(bytes.len() as u64);
+                }
+                Err(error) => return Ok(Some(OciDistributionError::IoError(error))),
+            }
+        }
+        Ok(None)
     }
 
     async fn open_blob(&self, digest: &str, offset: u64) -> Result<Body, OciDistributionError> {
@@ -187,7 +202,9 @@ impl<'a> Connection<'a> {
         match &error {
             E::UnauthorizedError { .. } => denied("it has no such image, or you may not read it"),
             E::AuthenticationFailure(reason) => denied(&format!("it refuses the credentials ({})", first_line(reason))),
-            E::ImageManifestNotFoundError(_) => anyhow::anyhow!("it has no such image or tag"),
+            E::ImageManifestNotFoundError(_) | E::ServerError { code: 404, .. } => {
+                anyhow::anyhow!("it has no such image or tag")
+            }
             E::RegistryError { envelope, .. } => {
                 let has = |code: &OciErrorCode| envelope.errors.iter().any(|error| error.code == *code);
                 if [OciErrorCode::ManifestUnknown, OciErrorCode::NameUnknown, OciErrorCode::NotFound].iter().any(has) {
@@ -202,7 +219,6 @@ impl<'a> Connection<'a> {
                 let messages: Vec<&str> = envelope.errors.iter().map(|error| error.message.as_str()).collect();
                 anyhow::anyhow!("it answers: {}", messages.join(", "))
             }
-            E::ServerError { code: 404, .. } => anyhow::anyhow!("it has no such image or tag"),
             E::ServerError { code, message, .. } => anyhow::anyhow!("it answers {code}: {}", first_line(message)),
             _ => anyhow::Error::new(error),
         }
@@ -219,11 +235,15 @@ struct Body {
 /// Whether the same request may well succeed in a moment.
 fn is_passing(error: &OciDistributionError) -> bool {
     match error {
-        OciDistributionError::IoError(error) => !error.get_ref().is_some_and(|inner| inner.is::<DigestError>()),
+        OciDistributionError::IoError(error) => !is_digest_error(error),
         OciDistributionError::RequestError(error) => !error.is_builder(),
         OciDistributionError::ServerError { code, .. } => matches!(code, 408 | 429 | 500..=599),
         _ => false,
     }
+}
+
+fn is_digest_error(error: &std::io::Error) -> bool {
+    error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<DigestError>)
 }
 
 fn first_line(text: &str) -> &str {

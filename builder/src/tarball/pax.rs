@@ -227,7 +227,9 @@ mod tests {
 
     #[test]
     fn what_is_cut_short_is_refused() {
-        for data in [&b"12 path=ab\n"[..], b"path=abc\n", b"5 a=bcd\n", b"99999999999999999999999 a=b\n", b"12 path=abcd"] {
+        for data in
+            [&b"12 path=ab\n"[..], b"path=abc\n", b"5 a=bcd\n", b"99999999999999999999999 a=b\n", b"12 path=abcd"]
+        {
             assert!(parse(data).is_err(), "{}", String::from_utf8_lossy(data));
         }
     }

@@ -177,8 +177,7 @@ mod tests {
         let mut data = b"2\n0\n3\n4096\n2\n".to_vec();
         data.resize(BLOCK, 0);
         data.extend(b"abcde");
-        let records =
-            SparseRecords { major: Some(1), minor: Some(0), size: Some(5000), ..SparseRecords::default() };
+        let records = SparseRecords { major: Some(1), minor: Some(0), size: Some(5000), ..SparseRecords::default() };
         let (map, taken) = from_pax(&records, data.len() as u64, &data[..]).unwrap().unwrap();
         assert_eq!((map.runs, taken), (vec![run(0, 3), run(4096, 2)], 512));
     }

@@ -118,7 +118,10 @@ fn a_directory_that_was_whited_out_comes_back_empty() {
 fn an_opaque_directory_shows_nothing_of_lower_layers() {
     let lower: &[&str] = &["d a", "f a/x", "d a/b", "f a/b/y"];
     check(&[lower, &["d a", "f a/.wh..wh..opq", "f a/z"]], &["d a", "f a/z 1.2"]);
-    check(&[lower, &["d a", "f a/z", "d a/b", "f a/b/w", "f a/.wh..wh..opq"]], &["d a", "d a/b", "f a/b/w 1.3", "f a/z 1.1"]);
+    check(
+        &[lower, &["d a", "f a/z", "d a/b", "f a/b/w", "f a/.wh..wh..opq"]],
+        &["d a", "d a/b", "f a/b/w 1.3", "f a/z 1.1"],
+    );
     check(&[lower, &["f .wh..wh..opq"]], &[]);
     check(&[lower, &["f q/.wh..wh..opq"]], &["d a", "d a/b", "f a/b/y 0.3", "f a/x 0.1", "D q"]);
 }
@@ -158,8 +161,14 @@ fn hard_links_to_nothing_are_refused() {
 fn symbolic_links_on_the_way_are_followed_inside_the_root() {
     let usr: &[&str] = &["d usr", "d usr/lib", "l lib -> usr/lib"];
     check(&[usr, &["f lib/x"]], &["l lib -> usr/lib", "d usr", "d usr/lib", "f usr/lib/x 1.0"]);
-    check(&[usr, &["f lib/x", "f lib/.wh.x", "h y -> lib/x"]][..2], &["l lib -> usr/lib", "d usr", "d usr/lib", "f usr/lib/x 1.0", "f y 1.0"]);
-    check(&[&["d a", "l a/up -> ../../../b", "d b"], &["f a/up/x"]], &["d a", "l a/up -> ../../../b", "d b", "f b/x 1.0"]);
+    check(
+        &[usr, &["f lib/x", "f lib/.wh.x", "h y -> lib/x"]][..2],
+        &["l lib -> usr/lib", "d usr", "d usr/lib", "f usr/lib/x 1.0", "f y 1.0"],
+    );
+    check(
+        &[&["d a", "l a/up -> ../../../b", "d b"], &["f a/up/x"]],
+        &["d a", "l a/up -> ../../../b", "d b", "f b/x 1.0"],
+    );
     check(&[&["d a", "l abs -> /a"], &["d abs/new"]], &["d a", "d a/new", "l abs -> /a"]);
     check(&[usr, &["f usr/lib/x"], &["f lib/.wh.x"]], &["l lib -> usr/lib", "d usr", "d usr/lib"]);
     // An entry for the directory itself is not on the way to it: it replaces the link.
@@ -190,8 +199,9 @@ fn directories_are_bounded_in_depth() {
 
 /// Paths and targets of few names, so that entries meet each other.
 fn any_entry() -> impl Strategy<Value = String> {
-    let path = prop::collection::vec(prop::sample::select(vec!["a", "b", "c", "..", ".", ".wh.a", ".wh..wh..opq", ""]), 1..5)
-        .prop_map(|names| names.join("/"));
+    let path =
+        prop::collection::vec(prop::sample::select(vec!["a", "b", "c", "..", ".", ".wh.a", ".wh..wh..opq", ""]), 1..5)
+            .prop_map(|names| names.join("/"));
     (prop::sample::select(vec!["d ", "f ", "l ", "h "]), path.clone(), path)
         .prop_map(|(kind, path, target)| format!("{kind}{path} -> {target}"))
 }

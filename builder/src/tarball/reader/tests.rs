@@ -192,10 +192,19 @@ fn header(change: impl FnOnce(&mut Header)) -> Vec<u8> {
 #[test]
 fn headers_that_make_no_sense_are_refused_by_what_is_wrong() {
     let refused = |change: fn(&mut Header)| read(&header(change)).unwrap_err().to_string();
-    assert_eq!(read(b"this is not a tar archive".repeat(30).as_slice()).unwrap_err().to_string(), "what follows is not a tar header (its checksum is wrong)");
+    assert_eq!(
+        read(b"this is not a tar archive".repeat(30).as_slice()).unwrap_err().to_string(),
+        "what follows is not a tar header (its checksum is wrong)"
+    );
     assert_eq!(refused(|header| header.as_mut_bytes()[156] = b'V'), "entries of type 'V' are not known");
-    assert_eq!(refused(|header| header.as_mut_bytes()[0] = 0), "the path or the link's target has a NUL byte or is empty");
-    assert_eq!(refused(|header| header.as_mut_bytes()[108] = b'9'), "the header's uid is not a number that makes sense");
+    assert_eq!(
+        refused(|header| header.as_mut_bytes()[0] = 0),
+        "the path or the link's target has a NUL byte or is empty"
+    );
+    assert_eq!(
+        refused(|header| header.as_mut_bytes()[108] = b'9'),
+        "the header's uid is not a number that makes sense"
+    );
     assert_eq!(refused(|header| header.set_uid(1 << 40)), "the header's uid is not a number that makes sense");
     assert_eq!(
         refused(|header| {

@@ -1,0 +1,269 @@
+//! The command as people type it.
+
+mod support;
+
+use builder::digest::Digest;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use support::{PLAIN, builder, file, kernel, layout, names, refusal, simple_layout, succeed, tar};
+
+/// A directory with an image `image` and a kernel `kernel`.
+fn workshop() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    simple_layout(&dir.path().join("image"));
+    kernel(&dir.path().join("kernel"));
+    dir
+}
+
+#[test]
+fn the_same_image_gives_the_same_disk_whenever_and_wherever_it_is_built() {
+    let (one, other) = (workshop(), workshop());
+    succeed(builder(one.path(), &["oci:image", "--kernel", "kernel"]));
+    // Times in file systems have seconds.
+    std::thread::sleep(Duration::from_millis(1100));
+    let image = one.path().join("image").display().to_string();
+    let mut second = builder(other.path(), &[&format!("oci:{image}"), "--kernel", "kernel", "-o", "x.img"]);
+    // One processor, another time zone, another user's mask.
+    second.env("TZ", "Asia/Tokyo");
+    let mut pinned = Command::new("taskset");
+    pinned.args(["--cpu-list", "0", "sh", "-c", "umask 077; exec \"$@\"", "sh"]);
+    pinned.arg(second.get_program()).args(second.get_args()).current_dir(other.path());
+    for (name, value) in second.get_envs() {
+        match value {
+            Some(value) => pinned.env(name, value),
+            None => pinned.env_remove(name),
+        };
+    }
+    succeed(pinned);
+    let disk = fs::read(one.path().join("image.raw")).unwrap();
+    assert!(disk == fs::read(other.path().join("x.img")).unwrap(), "two builds differ");
+    assert_eq!(names(one.path()), ["cache", "image", "image.raw", "kernel"]);
+    let mode = one.path().join("image.raw").metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o644);
+}
+
+#[test]
+fn qcow2_is_made_by_its_ending_and_holds_the_same_disk() {
+    let dir = workshop();
+    for output in ["a.raw", "a.qcow2", "b.qcow2"] {
+        succeed(builder(dir.path(), &["oci:image", "--kernel", "kernel", "-o", output]));
+    }
+    let read = |name: &str| fs::read(dir.path().join(name)).unwrap();
+    assert!(read("a.qcow2").starts_with(b"QFI\xfb"));
+    assert!(read("a.qcow2") == read("b.qcow2"), "two builds differ");
+    let mut compare = Command::new("qemu-img");
+    compare.args(["compare", "a.raw", "a.qcow2"]).current_dir(dir.path());
+    succeed(compare);
+}
+
+#[test]
+fn options_reach_the_command_line_and_the_machine() {
+    let dir = workshop();
+    let config = |arguments: &[&str]| {
+        succeed(builder(dir.path(), &[&["oci:image", "--kernel", "kernel", "-o", "x.raw"], arguments].concat()));
+        let esp = format!("{}@@{}", dir.path().join("x.raw").display(), 512 * 1024);
+        let uki = dir.path().join("uki");
+        let mut mcopy = Command::new("mcopy");
+        mcopy.args(["-n", "-o", "-i", &esp, "::/EFI/BOOT/BOOTX64.EFI"]).arg(&uki);
+        assert!(mcopy.status().expect("mcopy is missing: apt-get install mtools").success());
+        let section = |name: &str| {
+            let out = dir.path().join("section");
+            let mut objcopy = Command::new("objcopy");
+            objcopy.args(["-O", "binary", &format!("--only-section={name}")]).arg(&uki).arg(&out);
+            assert!(objcopy.status().expect("objcopy is missing: apt-get install binutils").success());
+            fs::read(out).unwrap()
+        };
+        let initrd = zstd::decode_all(&section(".initrd")[..]).unwrap_or_else(|_| section(".initrd"));
+        let initrd = String::from_utf8_lossy(&initrd).into_owned();
+        let start = initrd.find(r#"{"version""#).unwrap();
+        let json = initrd[start..].lines().next().unwrap().to_owned();
+        (String::from_utf8(section(".cmdline")).unwrap(), initramfs::image::Image::parse(json.as_bytes()).unwrap())
+    };
+    let (cmdline, image) = config(&[]);
+    assert!(cmdline.trim_end_matches('\0').ends_with(" quiet"), "{cmdline}");
+    assert_eq!(
+        (image.argv, image.on_exit, image.debug),
+        (vec!["/app".to_owned()], initramfs::image::OnExit::PowerOff, false)
+    );
+    let (cmdline, image) = config(&["-b", "-d", "-k", "loglevel=7"]);
+    assert!(cmdline.trim_end_matches('\0').ends_with(" loglevel=7"), "{cmdline}");
+    assert_eq!((image.on_exit, image.debug), (initramfs::image::OnExit::Reboot, true));
+}
+
+#[test]
+fn refusals_are_one_sentence_with_the_cause() {
+    let dir = workshop();
+    fs::write(dir.path().join("noise"), vec![b'x'; 4000]).unwrap();
+    fs::write(dir.path().join("empty.tar"), vec![0; 1024]).unwrap();
+    let at = |image: &str| refusal(builder(dir.path(), &[image, "--kernel", "kernel"]));
+    assert_eq!(at("oci:nowhere"), "builder: oci:nowhere: no such directory");
+    assert_eq!(
+        at("oci:noise"),
+        "builder: oci:noise: not a directory: for a file that docker save wrote, use docker-archive:"
+    );
+    assert_eq!(at("oci:image:1.2"), "builder: oci:image:1.2: no image has the tag \"1.2\"; its tags are: latest");
+    assert_eq!(at("docker-archive:nowhere.tar"), "builder: docker-archive:nowhere.tar: no such archive");
+    assert_eq!(
+        at("docker-archive:image"),
+        "builder: docker-archive:image: a directory, not an archive: for an OCI layout, use oci:"
+    );
+    assert_eq!(
+        at("docker-archive:noise"),
+        "builder: docker-archive:noise: not a tar archive: what follows is not a tar header (its checksum is wrong)"
+    );
+    assert_eq!(
+        at("docker-archive:empty.tar"),
+        "builder: docker-archive:empty.tar: it has neither manifest.json nor index.json, so it is not an image that docker save wrote"
+    );
+    let with = |arguments: &[&str]| refusal(builder(dir.path(), &[&["oci:image"], arguments].concat()));
+    assert_eq!(with(&["--kernel", "image"]).split(':').nth(2), Some(" there is no kernel in it"));
+    assert_eq!(with(&["--kernel", "kernel", "-o", "no/x.raw"]), "builder: -o no/x.raw: there is no directory no");
+    assert_eq!(
+        with(&["--kernel", "kernel", "--platform", "linux/arm64"]),
+        "builder: oci:image: the image is made for linux/amd64, not for linux/arm64: \
+         choose with --platform, or build it for linux/arm64"
+    );
+    assert!(with(&["--kernel", "kernel", "-k", "a\nb"]).contains("kernel arguments stand on one line"));
+    assert_eq!(names(dir.path()), ["cache", "empty.tar", "image", "kernel", "noise"]);
+}
+
+#[test]
+fn images_that_can_be_no_machine_are_refused_by_name() {
+    let dir = workshop();
+    let tar = tar(&[file("app", b"x")]);
+    let id = Digest::of(&tar);
+    let at = |name: &str, layers: &[(&str, Vec<u8>)], config: &str| {
+        layout(&dir.path().join(name), layers, &vec![id; layers.len()], config);
+        refusal(builder(dir.path(), &[&format!("oci:{name}"), "--kernel", "kernel"]))
+    };
+    let good = || vec![(PLAIN, tar.clone())];
+    assert_eq!(
+        at("a", &good(), "{}"),
+        "builder: image oci:a has neither ENTRYPOINT nor CMD: a machine needs a program to run, so set one of them in the image"
+    );
+    assert!(at("b", &good(), r#"{"Cmd":["/app"],"StopSignal":"SIGNOPE"}"#).contains("STOPSIGNAL \"SIGNOPE\""));
+    assert!(at("c", &[("application/wasm", tar.clone())], "{}").contains("has media type \"application/wasm\""));
+    assert!(at("d", &[], "{}").contains("the image has no layers"));
+    let damaged = dir.path().join("e");
+    at("e", &good(), "{}");
+    fs::write(damaged.join("blobs/sha256").join(id.hex()), &tar[..tar.len() - 1]).unwrap();
+    let refusal = refusal(builder(dir.path(), &["oci:e", "--kernel", "kernel"]));
+    assert!(
+        refusal.contains(&format!("blobs/sha256/{} is damaged: its content has the digest", id.hex())),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn what_docker_save_writes_is_read_plain_and_compressed() {
+    let dir = workshop();
+    let app = tar(&[file("app", b"x")]);
+    let config = format!(
+        r#"{{"architecture":"amd64","os":"linux","config":{{"Cmd":["/app"]}},"rootfs":{{"diff_ids":["{0}","{0}"]}}}}"#,
+        Digest::of(&app)
+    );
+    let manifest =
+        |tags: &str| format!(r#"{{"Config":"c.json","RepoTags":[{tags}],"Layers":["1/layer.tar","2/layer.tar"]}}"#);
+    // Old versions of docker save wrote equal layers once, and links to them.
+    let link = support::entry("2/layer.tar", builder::tarball::Kind::Symlink(b"../1/layer.tar".to_vec()), 0o777);
+    let archive = |manifest: String| {
+        tar(&[
+            file("1/layer.tar", &app),
+            (link.clone(), Vec::new()),
+            file("c.json", config.as_bytes()),
+            file("manifest.json", manifest.as_bytes()),
+        ])
+    };
+    let one = archive(format!("[{}]", manifest("\"app:1\"")));
+    fs::write(dir.path().join("one.tar"), &one).unwrap();
+    fs::write(dir.path().join("one.tar.zst"), zstd::encode_all(&one[..], 1).unwrap()).unwrap();
+    let two = archive(format!("[{},{}]", manifest("\"app:1\""), manifest("\"app:2\"")));
+    fs::write(dir.path().join("two.tar"), two).unwrap();
+    let build = |image: &str, output: &str| builder(dir.path(), &[image, "--kernel", "kernel", "-o", output]);
+    succeed(build("docker-archive:one.tar", "a"));
+    succeed(build("docker-archive:one.tar.zst", "b"));
+    succeed(build("docker-archive:two.tar:app:2", "c"));
+    let read = |name: &str| fs::read(dir.path().join(name)).unwrap();
+    assert!(read("a") == read("b") && read("a") == read("c"));
+    let refused = refusal(build("docker-archive:two.tar", "d"));
+    assert_eq!(refused, "builder: docker-archive:two.tar: it has 2 images: add :TAG, one of app:1, app:2");
+}
+
+#[test]
+fn missing_tools_are_named_with_the_command_that_installs_them() {
+    let dir = workshop();
+    let mut command = builder(dir.path(), &["oci:image", "--kernel", "kernel", "-o", "x.qcow2"]);
+    command.env("PATH", dir.path());
+    assert_eq!(
+        refusal(command),
+        "builder: missing: mksquashfs, qemu-img. On Debian or Ubuntu: sudo apt-get install squashfs-tools qemu-utils"
+    );
+}
+
+#[test]
+fn a_failing_mksquashfs_is_quoted() {
+    let dir = workshop();
+    fs::create_dir(dir.path().join("bin")).unwrap();
+    let fake = dir.path().join("bin/mksquashfs");
+    fs::write(&fake, "#!/bin/sh\nhead -c 1000 >/dev/null\necho FATAL ERROR: no space left >&2\nexit 1\n").unwrap();
+    fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = builder(dir.path(), &["oci:image", "--kernel", "kernel"]);
+    command.env("PATH", format!("{}:/usr/bin:/bin", dir.path().join("bin").display()));
+    assert_eq!(refusal(command), "builder: mksquashfs ended with exit status: 1: FATAL ERROR: no space left");
+    assert_eq!(names(dir.path()), ["bin", "cache", "image", "kernel"]);
+}
+
+#[test]
+fn an_interrupted_build_leaves_nothing_behind() {
+    let dir = workshop();
+    fs::create_dir(dir.path().join("bin")).unwrap();
+    let fake = dir.path().join("bin/mksquashfs");
+    // Tells that it runs, and goes on until it is told to stop.
+    fs::write(&fake, "#!/bin/sh\necho $$ >started.new; mv started.new started\ncat >/dev/null; exec sleep 600\n")
+        .unwrap();
+    fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = builder(dir.path(), &["oci:image", "--kernel", "kernel"]);
+    command.env("PATH", format!("{}:/usr/bin:/bin", dir.path().join("bin").display()));
+    let mut running = command.stderr(Stdio::null()).spawn().unwrap();
+    let started = dir.path().join("started");
+    wait_until("mksquashfs starts", || started.exists());
+    let mut kill = Command::new("kill");
+    kill.args(["-INT", &running.id().to_string()]);
+    succeed(kill);
+    assert_eq!(running.wait().unwrap().code(), Some(130));
+    let tool = fs::read_to_string(&started).unwrap();
+    wait_until("mksquashfs is gone", || !Path::new("/proc").join(tool.trim()).exists());
+    assert_eq!(names(dir.path()), ["bin", "cache", "image", "kernel", "started"]);
+}
+
+#[track_caller]
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it does not come about that {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn usage_errors_end_with_status_two_and_help_has_examples() {
+    let dir = tempfile::tempdir().unwrap();
+    for arguments in [
+        &[][..],
+        &["--no-such-option", "x"],
+        &["NGINX"],
+        &["x", "--platform", "plan9/mips"],
+        &["x", "--registry-mirror", "y"],
+    ] {
+        let output = builder(dir.path(), arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+    let output = succeed(builder(dir.path(), &["--help"]));
+    let help = String::from_utf8_lossy(&output.stdout);
+    for line in ["builder nginx", "docker-archive:FILE", "oci:DIR", "demo", "NANOOS_CACHE", "SOURCE_DATE_EPOCH"] {
+        assert!(help.contains(line), "{line}");
+    }
+}

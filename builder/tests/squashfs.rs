@@ -1,0 +1,230 @@
+//! Layers merged and squashed, read back by another implementation of squashfs: sqfs2tar of squashfs-tools-ng.
+
+mod support;
+
+use builder::flatten::{Layer, merge, stream};
+use builder::progress::{Bar, Progress};
+use builder::squash::{Squashed, squash};
+use builder::tarball::reader::Reader;
+use builder::tarball::{Attributes, Entry, Kind};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+use support::{MTIME, directory, entry, file, layer, tar};
+
+type Files = BTreeMap<String, (Entry, Vec<u8>)>;
+
+fn squashed(layers: &[Layer], directory: &Path) -> Squashed {
+    let merged = merge::merge(layers, &Bar::hidden()).unwrap();
+    let plan = stream::plan(&merged.tree, None);
+    squash(&plan, layers, directory, &Progress::silent()).unwrap()
+}
+
+/// Every file of the squashfs that these layers make, by its path.
+fn files(layers: &[Layer]) -> Files {
+    let dir = tempfile::tempdir().unwrap();
+    let squashed = squashed(layers, dir.path());
+    let output = Command::new("sqfs2tar").args(["--no-skip", "--root-becomes", "."]).arg(squashed.file.path()).output();
+    let output = output.expect("sqfs2tar is missing: apt-get install squashfs-tools-ng");
+    assert!(output.status.success(), "{}", support::stderr(&output));
+    let mut reader = Reader::new(&output.stdout[..]);
+    let mut files = BTreeMap::new();
+    while let Some(entry) = reader.next_entry().unwrap() {
+        let mut content = Vec::new();
+        reader.content().read_to_end(&mut content).unwrap();
+        let path = String::from_utf8_lossy(&entry.path).trim_end_matches('/').to_owned();
+        files.insert(path.trim_start_matches("./").to_owned(), (entry, content));
+    }
+    files
+}
+
+fn attributes(mode: u32, uid: u32, gid: u32, mtime: i64) -> Attributes {
+    Attributes { mode, uid, gid, mtime }
+}
+
+#[test]
+fn every_kind_of_file_arrives_as_it_was() {
+    let capability = b"\x01\0\0\x02\x00\x04\n\0\0\0\0\0\0\0\0\0\0\0\0\0".to_vec();
+    let long = "n".repeat(250);
+    let with = |mut pair: (Entry, Vec<u8>), attributes: Attributes| {
+        pair.0.attributes = attributes;
+        pair
+    };
+    let mut ping = with(file("bin/ping", b"ELF"), attributes(0o4755, 0, 5, 1));
+    ping.0.xattrs = vec![
+        (b"security.capability".to_vec(), capability.clone()),
+        (b"user.note".to_vec(), b"a\nb=c\n\n".to_vec()),
+        (b"system.posix_acl_access".to_vec(), b"dropped".to_vec()),
+    ];
+    let special = |path: &str, kind: Kind| (entry(path, kind, 0o660), Vec::new());
+    let entries = [
+        with(directory("tmp"), attributes(0o1777, 70_000, 4_000_000_000, 4_000_000_000)),
+        ping,
+        with(file(&format!("{long}/{long}"), b"deep"), attributes(0o600, 1, 2, 3)),
+        special("null", Kind::CharDevice(1, 3)),
+        special("disk", Kind::BlockDevice(259, 70_000)),
+        special("pipe", Kind::Fifo),
+        special("link", Kind::Symlink(b"../no\xFFwhere".to_vec())),
+        file("empty", b""),
+        file("old", b"x"),
+    ];
+    let mut entries = entries.to_vec();
+    entries[8].0.attributes.mtime = -1; // squashfs has no time before 1970
+    let files = files(&[layer("a", tar(&entries))]);
+    let (tmp, _) = &files["tmp"];
+    assert_eq!(
+        (&tmp.kind, tmp.attributes),
+        (&Kind::Directory, attributes(0o1777, 70_000, 4_000_000_000, 4_000_000_000))
+    );
+    let (ping, content) = &files["bin/ping"];
+    assert_eq!((ping.attributes, &content[..]), (attributes(0o4755, 0, 5, 1), &b"ELF"[..]));
+    let mut xattrs = ping.xattrs.clone();
+    xattrs.sort();
+    assert_eq!(
+        xattrs,
+        [(b"security.capability".to_vec(), capability), (b"user.note".to_vec(), b"a\nb=c\n\n".to_vec())]
+    );
+    assert_eq!(files[&format!("{long}/{long}")].1, b"deep");
+    assert_eq!(files["null"].0.kind, Kind::CharDevice(1, 3));
+    assert_eq!(files["disk"].0.kind, Kind::BlockDevice(259, 70_000));
+    assert_eq!(files["pipe"].0.kind, Kind::Fifo);
+    assert_eq!(files["link"].0.kind, Kind::Symlink(b"../no\xFFwhere".to_vec()));
+    assert_eq!(files["old"].0.attributes.mtime, 0);
+    // Nobody made bin, and the root is 0755 and root's.
+    assert_eq!(files["bin"].0.attributes, attributes(0o755, 0, 0, 0));
+    assert_eq!(files["."].0.attributes.mode, 0o755);
+}
+
+#[test]
+fn names_that_are_no_text_arrive_byte_for_byte() {
+    let mut odd = file("x", b"odd");
+    odd.0.path = b"d/\xFF\xFE\n =".to_vec();
+    let dir = tempfile::tempdir().unwrap();
+    let squashed = squashed(&[layer("a", tar(&[odd]))], dir.path());
+    let output = Command::new("sqfs2tar").arg(squashed.file.path()).output().unwrap();
+    let mut reader = Reader::new(&output.stdout[..]);
+    let mut paths = Vec::new();
+    while let Some(entry) = reader.next_entry().unwrap() {
+        paths.push(entry.path);
+    }
+    assert!(paths.contains(&b"d/\xFF\xFE\n =".to_vec()), "{paths:?}");
+}
+
+#[test]
+fn hard_links_keep_their_identity_across_layers() {
+    let link = |path: &str, target: &str| (entry(path, Kind::HardLink(target.into()), 0o644), Vec::new());
+    let lower = tar(&[file("a", b"shared"), link("b", "a"), file("c", b"other")]);
+    let upper = tar(&[link("d/e", "b"), (entry(".wh.a", Kind::File, 0), Vec::new()), link("0", "c")]);
+    let dir = tempfile::tempdir().unwrap();
+    let squashed = squashed(&[layer("lower", lower), layer("upper", upper)], dir.path());
+    let inode = |path: &str| {
+        let output = Command::new("rdsquashfs").args(["--stat", path]).arg(squashed.file.path()).output();
+        let output = output.expect("rdsquashfs is missing: apt-get install squashfs-tools-ng");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let line = |key: &str| text.lines().find(|line| line.starts_with(key)).map(str::to_owned);
+        (output.status.success(), line("Inode number"), line("Hard link count").or_else(|| line("Link count")))
+    };
+    assert!(!inode("/a").0);
+    assert_eq!(inode("/b"), inode("/d/e"));
+    assert_eq!(inode("/0"), inode("/c"));
+    assert_ne!(inode("/0").1, inode("/b").1);
+}
+
+#[test]
+fn layers_of_gnu_tar_compressed_every_way_become_one_tree() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir_all(at("in/d")).unwrap();
+    fs::write(at("in/d/keep"), "keep").unwrap();
+    fs::write(at("in/d/gone"), "gone").unwrap();
+    let sparse = fs::File::create(at("in/sparse")).unwrap();
+    sparse.set_len(1 << 20).unwrap();
+    sparse.write_all_at(b"end", (1 << 20) - 3).unwrap();
+    let lower = gnu_tar(&at("in"), "--sparse");
+    fs::remove_dir_all(at("in")).unwrap();
+    fs::create_dir_all(at("in/d")).unwrap();
+    fs::write(at("in/d/.wh.gone"), "").unwrap();
+    fs::write(at("in/d/new"), vec![9; 300_000]).unwrap();
+    let upper = gnu_tar(&at("in"), "--no-xattrs");
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let (start, end) = upper.split_at(upper.len() / 2);
+    let layers =
+        |lower: Vec<u8>, upper: Vec<u8>| [lower, upper].map(|bytes| Layer { diff_id: None, ..layer("a layer", bytes) });
+    let expected = files(&layers(lower.clone(), upper.clone()));
+    let paths: Vec<&str> = expected.keys().map(String::as_str).collect();
+    assert_eq!(paths, [".", "d", "d/keep", "d/new", "sparse"]);
+    assert_eq!(&expected["sparse"].1[(1 << 20) - 4..], b"\0end");
+    // gzip of two members, and zstd.
+    let compressed = layers(zstd::encode_all(&lower[..], 3).unwrap(), [gzip(start), gzip(end)].concat());
+    assert!(files(&compressed) == expected);
+}
+
+fn gnu_tar(directory: &Path, option: &str) -> Vec<u8> {
+    let mut command = Command::new("tar");
+    command.args(["--create", "--sort=name", "--hole-detection=raw", option, "--directory"]).arg(directory).arg(".");
+    support::succeed(command).stdout
+}
+
+#[test]
+fn a_change_in_the_top_layer_leaves_the_lower_layers_data_where_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    // Incompressible, so that the data are as large as they look.
+    let noise = |seed: u64, length: usize| -> Vec<u8> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        };
+        (0..length).map(|_| next()).collect()
+    };
+    let lower: Vec<_> = (0..40).map(|number| file(&format!("usr/{number}"), &noise(number, 100_000))).collect();
+    let bytes = |top: &[u8]| {
+        let layers = [layer("lower", tar(&lower)), layer("top", tar(&[file("app", top)]))];
+        fs::read(squashed(&layers, dir.path()).file.path()).unwrap()
+    };
+    let (one, other) = (bytes(b"version 1"), bytes(&noise(99, 200_000)));
+    let first_difference = (4096..).find(|at| one[*at] != other[*at]).unwrap();
+    assert!(first_difference > 3_900_000, "they differ from byte {first_difference} on");
+}
+
+#[test]
+fn damage_is_told_by_layer_and_entry() {
+    let told = |layers: &[Layer]| {
+        let error = merge::merge(layers, &Bar::hidden()).unwrap_err();
+        format!("{:#}", anyhow::Error::new(error))
+    };
+    let whole = tar(&[file("a", b"1"), file("b", &[2; 3000])]);
+    let cut = Layer { diff_id: None, ..layer("sha256:1234", whole[..2000].to_vec()) };
+    assert_eq!(told(&[cut]), "layer sha256:1234, in or after entry b: the archive is truncated");
+    let compressed = zstd::encode_all(&whole[..], 3).unwrap();
+    let cut = Layer { diff_id: None, ..layer("x", compressed[..compressed.len() - 9].to_vec()) };
+    assert!(told(&[cut]).starts_with("layer x"));
+    let escaping = layer("x", tar(&[file("ok", b""), file("../etc/passwd", b"")]));
+    assert_eq!(told(&[escaping]), "layer x, entry ../etc/passwd: a path with \"..\" is refused");
+    let mut changed = layer("x", whole.clone());
+    changed.diff_id = Some(builder::digest::Digest::of(b""));
+    assert!(told(&[changed]).contains("layer x: its content has digest sha256:"));
+    let foreign = Layer { diff_id: None, ..layer("x", b"\xfd7zXZ\0 and more".to_vec()) };
+    assert_eq!(told(&[foreign]), "layer x: compressed with xz, which image layers can't be: use gzip, zstd or none");
+    let nothing = Layer { diff_id: None, ..layer("x", vec![b'n'; 2000]) };
+    assert_eq!(told(&[nothing]), "layer x: what follows is not a tar header (its checksum is wrong)");
+    let link = (entry("l", Kind::HardLink(b"gone".to_vec()), 0o644), Vec::new());
+    assert_eq!(told(&[layer("x", tar(&[link]))]), "layer x, entry l: the hard link's target gone does not exist");
+}
+
+#[test]
+fn times_are_cut_to_the_source_date_and_to_what_squashfs_holds() {
+    let mut late = file("late", b"");
+    late.0.attributes.mtime = 1 << 40;
+    let layers = [layer("a", tar(&[file("a", b""), late]))];
+    let merged = merge::merge(&layers, &Bar::hidden()).unwrap();
+    assert_eq!(stream::plan(&merged.tree, None).newest, i64::from(u32::MAX));
+    assert_eq!(stream::plan(&merged.tree, Some(MTIME + 5)).newest, MTIME + 5);
+}
