@@ -4,12 +4,14 @@
 //! probe say TEXT...          prints the words on one line
 //! probe exit STATUS          ends with this status
 //! probe identity             prints user, group, groups and working directory
+//! probe kernel-log           prints the kernel's log with its time stamps, up to this moment
 //! probe serve                serves files over HTTP on port 80: GET /proc/self/environ
 //! ```
 //!
 //! Several may stand after one another, with `then` between them.
 
 mod identity;
+mod kernel_log;
 mod serve;
 
 use std::io;
@@ -36,6 +38,7 @@ fn perform(words: &[String]) -> io::Result<ExitCode> {
         ["say", ref text @ ..] => println!("{}", text.join(" ")),
         ["exit", status] => return status.parse().map(u8::into).map_err(io::Error::other),
         ["identity"] => identity::print()?,
+        ["kernel-log"] => kernel_log::print()?,
         ["serve"] => serve::forever()?,
         _ => return Err(io::Error::other("the probe knows no such thing")),
     }

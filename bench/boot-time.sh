@@ -1,0 +1,104 @@
+#!/bin/bash
+# How long a machine takes from the kernel's start to its program: with our kernel, and with Debian's stock cloud kernel
+# under the same init, one after the other in turn.
+#
+#   bench/boot-time.sh [--runs N] [--firmware uefi|direct]
+#
+# Times are the kernel's own stamps of two records of its log: "Run /init" (it starts PID 1) and one that the program
+# writes first of all. The machine boots quietly, as it does for a user; the program prints the log (tests/probe).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }
+die() { echo "bench/boot-time.sh: $*" >&2; exit 1; }
+
+runs=5 firmware=uefi
+while (($#)); do
+    case $1 in
+        --runs) runs=${2:?--runs needs a number}; shift ;;
+        --firmware) firmware=${2:?--firmware needs a value}; shift ;;
+        -h | --help) usage; exit ;;
+        *) die "unknown option $1 (see --help)" ;;
+    esac
+    shift
+done
+[[ $runs =~ ^[1-9][0-9]*$ ]] || die "--runs takes a number, not $runs"
+for tool in apt-get dpkg-deb depmod umoci; do
+    command -v "$tool" >/dev/null || die "$tool is missing (Debian packages apt, dpkg, kmod, umoci)"
+done
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# Debian's kernel of our own version line, newest first; the release's standard one where there is none.
+unpack_stock_kernel() {
+    local meta package
+    for meta in linux-image-6.12-cloud-amd64 linux-image-cloud-amd64; do
+        package=$(apt-cache depends "$meta" 2>/dev/null | awk '/Depends: linux-image-/ { print $2; exit }')
+        [[ -z $package ]] || break
+    done
+    [[ -n $package ]] || die "apt knows no cloud kernel; try apt-get update"
+    chmod 755 "$work" # apt downloads as a user of its own
+    (cd "$work" && apt-get -qq download "$package" 2>/dev/null) || die "apt-get download $package failed"
+    dpkg-deb -x "$work/$package"_*.deb "$work/stock"
+    [[ -d $work/stock/usr/lib/modules && ! -e $work/stock/lib ]] && ln -s usr/lib "$work/stock/lib"
+    release=$(basename "$work"/stock/lib/modules/*)
+    depmod -b "$work/stock" "$release"
+    cp "$ours/stub.efi" "$work/stock/" # the EFI stub does not belong to the kernel: the same for both
+}
+
+make_image() {
+    local program
+    program=$(init/build.sh --target-dir target/static probe | awk -F '\t' '$1 == "probe" { print $2 }')
+    umoci init --layout "$work/image"
+    umoci new --image "$work/image:latest"
+    # Not `umoci insert`: version 0.4.7 writes a tar without padding and end.
+    tar -C "$(dirname "$program")" --owner 0 --group 0 -cf "$work/layer.tar" probe
+    umoci raw add-layer --image "$work/image:latest" "$work/layer.tar"
+    umoci config --image "$work/image:latest" --config.entrypoint /probe --config.cmd kernel-log
+}
+
+# Boots a disk once and prints two numbers in microseconds: kernel to PID 1, PID 1 to program.
+measure() {
+    local console=$work/console
+    timeout 600 qemu/boot.sh "$1" --firmware "$firmware" >"$console" 2>&1 </dev/null ||
+        { cat "$console" >&2; die "a machine did not end well (its console is above)"; }
+    tr -d '\r' <"$console" | awk '
+        $1 == "kmsg" && /Run \/init as init process/ { init = $2 }
+        $1 == "kmsg" && /probe: runs/ { program = $2 }
+        END { if (!init || !program) exit 1; print init, program - init }' ||
+        { cat "$console" >&2; die "the console has no time stamps"; }
+}
+
+# The middle one of the numbers in a column: FILE COLUMN
+median() {
+    awk -v column="$2" '{ print $column }' "$1" | sort -n | awk '{ value[NR] = $1 } END { print value[int((NR + 1) / 2)] }'
+}
+
+row() {
+    awk -v name="$1" -v a="$2" -v b="$3" 'BEGIN { printf "%-22s %9.1f ms %9.1f ms %12.1f\n", name, a / 1000, b / 1000, b / a }'
+}
+
+ours=$(kernel/build.sh)
+unpack_stock_kernel
+make_image
+cargo build --quiet --package builder
+builder=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/builder
+"$builder" "oci:$work/image" -o "$work/ours.raw"
+"$builder" --kernel "$work/stock" "oci:$work/image" -o "$work/stock.raw"
+
+for ((run = 1; run <= runs; run++)); do
+    for kernel in ours stock; do
+        echo "run $run of $runs: $kernel" >&2
+        measure "$work/$kernel.raw" >>"$work/$kernel.times"
+    done
+done
+
+printf '\nOurs: Linux %s; stock: Debian, %s. Medians of %d boots each, firmware %s.\n' \
+    "$(basename "$ours"/lib/modules/*)" "$release" "$runs" "$firmware"
+printf 'Load of the host: %s\n\n' "$(cut -d' ' -f1-3 /proc/loadavg)"
+printf '%-22s %12s %12s %12s\n' "" ours stock stock/ours
+for column in 1 2; do
+    names=("" "kernel to PID 1" "PID 1 to program")
+    row "${names[column]}" "$(median "$work/ours.times" "$column")" "$(median "$work/stock.times" "$column")"
+done
