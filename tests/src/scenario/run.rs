@@ -28,7 +28,10 @@ pub fn run(mut scenario: Scenario, code: Option<Code>) -> Result<()> {
     let disk = disk::make(&scenario, directory.path()).context("make the disk")?;
     let mut vm = Vm::boot(&disk, &scenario.boot)?;
     let result = steps(&mut vm, &scenario, code).and_then(|()| check_forbidden(&vm, &scenario));
-    result.map_err(|error| anyhow::anyhow!("{error:#}\n\nconsole of the machine:\n{}", vm.console().transcript()))
+    result.map_err(|error| {
+        let (about, console) = (&scenario.about, vm.console().transcript());
+        anyhow::anyhow!("{about}\n{error:#}\n\nconsole of the machine:\n{console}")
+    })
 }
 
 fn steps(vm: &mut Vm, scenario: &Scenario, code: Option<Code>) -> Result<()> {
