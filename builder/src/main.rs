@@ -3,11 +3,12 @@
 mod cli;
 mod demo;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use builder::cache::{self, Cache};
 use builder::cleanup;
 use builder::disk::{self, Parts};
 use builder::flatten::{merge, stream};
+use builder::initrd::Packing;
 use builder::kernel::directory::Kernel;
 use builder::kernel::{find, modules};
 use builder::machine::{self, Options};
@@ -21,6 +22,7 @@ use clap::Parser;
 use cli::{Build, Cli, Command};
 use initramfs::image::OnExit;
 use std::process::ExitCode;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 fn main() -> ExitCode {
@@ -110,20 +112,20 @@ fn make(machine: &Machine, output: &Output, progress: &Progress) -> Result<u64> 
         );
     }
 
-    progress.step(format!("squash {}", mebibytes(plan.content_bytes)));
-    let root = squash::squash(&plan, layers, output.directory(), progress)?;
-
-    progress.step(format!("pack the initramfs for Linux {}", machine.kernel.release));
-    let (config, _) = configure(disk::root_guid(&root.digest))?;
-    let modules = modules::select(&machine.kernel)?;
+    let what = format!("squash {}, and pack init for Linux {}", mebibytes(plan.content_bytes), machine.kernel.release);
+    progress.step(what);
     let packing = initrd::packing(&machine.kernel)?;
-    let initrd = initrd::pack(embedded::INIT, &config, &machine.kernel.release, &modules, packing)?;
+    let (root, system) = thread::scope(|scope| {
+        let system = scope.spawn(|| pack_system(&machine.kernel, packing));
+        let root = squash::squash(&plan, layers, output.directory(), progress);
+        (root, system.join())
+    });
+    let root = root?;
+    let mut initrd = system.map_err(|_| anyhow!("pack init: this is a fault of builder's own"))??;
+    let (config, _) = configure(disk::root_guid(&root.digest))?;
+    initrd.extend(initrd::pack_configuration(&config, packing)?);
 
-    progress.step(format!(
-        "link the kernel image: initramfs {}, {} modules",
-        mebibytes(initrd.len() as u64),
-        modules.modules
-    ));
+    progress.step(format!("link the kernel image: initramfs {}", mebibytes(initrd.len() as u64)));
     let read = |path: &std::path::Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
     let (stub, vmlinuz) = (read(&stub_path)?, read(&machine.kernel.vmlinuz)?);
     let os_release = uki::os_release(&machine.kernel.release);
@@ -146,6 +148,11 @@ fn make(machine: &Machine, output: &Output, progress: &Progress) -> Result<u64> 
     let size = disk::write(&disk.reopen()?, &parts)?;
     output.finish(disk)?;
     Ok(size)
+}
+
+/// The part of the initramfs that is the same for every image.
+fn pack_system(kernel: &Kernel, packing: Packing) -> Result<Vec<u8>> {
+    initrd::pack_system(embedded::INIT, &kernel.release, &modules::select(kernel)?, packing)
 }
 
 /// The latest time that the image may tell, if the environment says so (reproducible-builds.org, "SOURCE_DATE_EPOCH").
