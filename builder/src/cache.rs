@@ -67,6 +67,15 @@ impl Cache {
         Ok(Incoming { temp, file, hasher: Hasher::default(), len: 0, digest: *digest, path: self.path(digest) })
     }
 
+    /// A file without a name, for what is too large for memory and needed only now. It goes with the program.
+    ///
+    /// # Errors
+    /// When none can be created in the cache.
+    pub fn nameless(&self) -> Result<File> {
+        tempfile::tempfile_in(&self.blobs)
+            .with_context(|| format!("create a temporary file in {}", self.blobs.display()))
+    }
+
     fn path(&self, digest: &Digest) -> PathBuf {
         self.blobs.join(digest.hex())
     }

@@ -5,6 +5,7 @@ use builder::source::Source;
 use builder::source::endpoint::Mirror;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 const EXAMPLES: &str = "\
 Images:
@@ -81,10 +82,22 @@ pub(crate) struct Build {
 
     /// A server that stands for Docker Hub, tried before it; may be repeated
     #[arg(long, value_name = "URL", env = "NANOOS_REGISTRY_MIRROR", value_delimiter = ',')]
-    pub(crate) registry_mirror: Vec<Mirror>,
+    pub(crate) registry_mirror: Vec<MirrorArg>,
 
     #[command(flatten)]
     pub(crate) kernel: KernelArgs,
+}
+
+/// A mirror, or nothing: the environment variable may be set to be empty, or end in a comma.
+#[derive(Debug, Clone)]
+pub(crate) struct MirrorArg(pub(crate) Option<Mirror>);
+
+impl FromStr for MirrorArg {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        Ok(MirrorArg(if text.trim().is_empty() { None } else { Some(text.parse()?) }))
+    }
 }
 
 /// Which kernel.

@@ -7,20 +7,22 @@ use anyhow::{Context, Result, anyhow};
 use builder::cache::{self, Cache};
 use builder::cleanup;
 use builder::disk::{self, Parts};
-use builder::flatten::{merge, stream};
-use builder::initrd::Packing;
+use builder::flatten::stream::Plan;
+use builder::flatten::{Layer, merge, stream};
 use builder::kernel::directory::Kernel;
 use builder::kernel::{find, modules};
 use builder::machine::{self, Options};
 use builder::output::{Format, Output};
 use builder::platform::Platform;
 use builder::progress::{Progress, mebibytes};
+use builder::source::endpoint::Mirror;
 use builder::source::{Container, Fetch};
 use builder::uki::Section;
 use builder::{cmdline, embedded, initrd, squash, tools, uki};
 use clap::Parser;
 use cli::{Build, Cli, Command};
 use initramfs::image::OnExit;
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -58,7 +60,8 @@ fn build(build: Build, progress: &Progress) -> Result<()> {
     let cache = Cache::open(&cache::directory()?)?;
 
     progress.step(format!("resolve {source} for {}", build.platform));
-    let fetch = Fetch { platform: build.platform, mirrors: &build.registry_mirror, cache: &cache, progress };
+    let mirrors: Vec<Mirror> = build.registry_mirror.into_iter().filter_map(|mirror| mirror.0).collect();
+    let fetch = Fetch { platform: build.platform, mirrors: &mirrors, cache: &cache, progress };
     let container = source.fetch(&fetch)?;
 
     let on_exit = if build.reboot { OnExit::Reboot } else { OnExit::PowerOff };
@@ -87,17 +90,49 @@ struct Machine {
 
 /// flatten → squash → initramfs → UKI → disk. Gives the disk's size in bytes.
 fn make(machine: &Machine, output: &Output, progress: &Progress) -> Result<u64> {
-    let arch = machine.platform.arch;
     let layers = &machine.container.layers;
     // What can be refused is refused before the work that takes time.
     let disk = output.begin()?;
-    let stub_path = machine.kernel.stub(arch)?;
+    let stub = machine.kernel.stub(machine.platform.arch)?;
+    let modules = modules::select(&machine.kernel)?;
+    let packing = initrd::packing(&machine.kernel)?;
     let configure = |root| machine::configure(&machine.name, &machine.container.config.config, root, machine.options);
-    for warning in configure(arch.root_type)?.1 {
+    for warning in configure(machine.platform.arch.root_type)?.1 {
         progress.warn(warning);
     }
 
-    progress.step(format!("flatten {} layers", layers.len()));
+    progress.step(match layers.len() {
+        1 => "flatten 1 layer".to_owned(),
+        count => format!("flatten {count} layers"),
+    });
+    let plan = flatten(layers, progress)?;
+
+    let (content, release) = (mebibytes(plan.content_bytes), &machine.kernel.release);
+    progress.step(format!("squash {content}, and pack init for Linux {release}"));
+    let (root, system) = thread::scope(|scope| {
+        let system = scope.spawn(|| initrd::pack_system(embedded::INIT, release, &modules, packing));
+        (squash::squash(&plan, layers, output.directory(), progress), system.join())
+    });
+    let root = root?;
+    let mut initrd = system.map_err(|_| anyhow!("pack init: this is a fault of builder's own"))??;
+    let (config, _) = configure(disk::root_guid(&root.digest))?;
+    initrd.extend(initrd::pack_configuration(&config, packing)?);
+
+    progress.step(format!("link the kernel image: initramfs {}", mebibytes(initrd.len() as u64)));
+    let uki = link(machine, &stub, &initrd)?;
+
+    let (kernel, squashed) = (mebibytes(uki.len() as u64), mebibytes(root.len));
+    progress.step(format!("write the disk: kernel image {kernel}, root {squashed}"));
+    let root_file = root.file.reopen()?;
+    let arch = machine.platform.arch;
+    let parts = Parts { arch, uki: &uki, root: &root_file, root_len: root.len, root_digest: root.digest };
+    let size = disk::write(&disk.reopen()?, &parts)?;
+    output.finish(disk)?;
+    Ok(size)
+}
+
+/// The layers as one tree, in the order in which it is squashed.
+fn flatten(layers: &[Layer], progress: &Progress) -> Result<Plan> {
     let bytes = layers.iter().map(|layer| layer.blob.len()).sum();
     let merged = merge::merge(layers, &progress.bytes("flatten", bytes))?;
     if !merged.dropped_xattrs.is_empty() {
@@ -111,48 +146,22 @@ fn make(machine: &Machine, output: &Output, progress: &Progress) -> Result<u64> 
             "the image has files from the future, so building it again will give other bytes; SOURCE_DATE_EPOCH helps",
         );
     }
+    Ok(plan)
+}
 
-    let what = format!("squash {}, and pack init for Linux {}", mebibytes(plan.content_bytes), machine.kernel.release);
-    progress.step(what);
-    let packing = initrd::packing(&machine.kernel)?;
-    let (root, system) = thread::scope(|scope| {
-        let system = scope.spawn(|| pack_system(&machine.kernel, packing));
-        let root = squash::squash(&plan, layers, output.directory(), progress);
-        (root, system.join())
-    });
-    let root = root?;
-    let mut initrd = system.map_err(|_| anyhow!("pack init: this is a fault of builder's own"))??;
-    let (config, _) = configure(disk::root_guid(&root.digest))?;
-    initrd.extend(initrd::pack_configuration(&config, packing)?);
-
-    progress.step(format!("link the kernel image: initramfs {}", mebibytes(initrd.len() as u64)));
-    let read = |path: &std::path::Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
-    let (stub, vmlinuz) = (read(&stub_path)?, read(&machine.kernel.vmlinuz)?);
-    let os_release = uki::os_release(&machine.kernel.release);
+/// The kernel, the initramfs and the command line as one program that firmware starts.
+fn link(machine: &Machine, stub: &Path, initrd: &[u8]) -> Result<Vec<u8>> {
+    let read = |path: &Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
+    let (vmlinuz, os_release) = (read(&machine.kernel.vmlinuz)?, uki::os_release(&machine.kernel.release));
     let sections = [
         Section { name: ".osrel", content: os_release.as_bytes() },
         Section { name: ".cmdline", content: machine.cmdline.as_bytes() },
-        Section { name: ".initrd", content: &initrd },
+        Section { name: ".initrd", content: initrd },
         // Last, as other tools have it: a kernel that unpacks itself in place may use the memory behind its section.
         Section { name: ".linux", content: &vmlinuz },
     ];
-    let uki = uki::add_sections(&stub, &sections, arch).with_context(|| format!("stub {}", stub_path.display()))?;
-
-    progress.step(format!(
-        "write the disk: kernel image {}, root {}",
-        mebibytes(uki.len() as u64),
-        mebibytes(root.len)
-    ));
-    let root_file = root.file.reopen()?;
-    let parts = Parts { arch, uki: &uki, root: &root_file, root_len: root.len, root_digest: root.digest };
-    let size = disk::write(&disk.reopen()?, &parts)?;
-    output.finish(disk)?;
-    Ok(size)
-}
-
-/// The part of the initramfs that is the same for every image.
-fn pack_system(kernel: &Kernel, packing: Packing) -> Result<Vec<u8>> {
-    initrd::pack_system(embedded::INIT, &kernel.release, &modules::select(kernel)?, packing)
+    uki::add_sections(&read(stub)?, &sections, machine.platform.arch)
+        .with_context(|| format!("stub {}", stub.display()))
 }
 
 /// The latest time that the image may tell, if the environment says so (reproducible-builds.org, "SOURCE_DATE_EPOCH").

@@ -9,6 +9,8 @@ use std::str::FromStr;
 pub struct Arch {
     /// The kernel's and Rust's name.
     pub name: &'static str,
+    /// What kernel/build.sh calls it: as the kernel's own `ARCH`, but for x86.
+    pub kernel: &'static str,
     /// Go's name, which OCI images use.
     pub oci: &'static str,
     /// Type GUID of the root partition (Discoverable Partitions Specification).
@@ -29,6 +31,7 @@ pub struct Arch {
 pub const ARCHES: &[Arch] = &[
     Arch {
         name: "x86_64",
+        kernel: "x86_64",
         oci: "amd64",
         root_type: guid::ROOT_X86_64_TYPE,
         efi_file: "BOOTX64.EFI",
@@ -39,6 +42,7 @@ pub const ARCHES: &[Arch] = &[
     },
     Arch {
         name: "aarch64",
+        kernel: "arm64",
         oci: "arm64",
         root_type: guid::ROOT_ARM64_TYPE,
         efi_file: "BOOTAA64.EFI",

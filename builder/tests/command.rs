@@ -261,6 +261,10 @@ fn usage_errors_end_with_status_two_and_help_has_examples() {
         let output = builder(dir.path(), arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
     }
+    // Set, and empty: as if it were not.
+    let mut command = builder(dir.path(), &["oci:nowhere"]);
+    command.env("NANOOS_REGISTRY_MIRROR", "");
+    assert_eq!(refusal(command), "builder: oci:nowhere: no such directory");
     let output = succeed(builder(dir.path(), &["--help"]));
     let help = String::from_utf8_lossy(&output.stdout);
     for line in ["builder nginx", "docker-archive:FILE", "oci:DIR", "demo", "NANOOS_CACHE", "SOURCE_DATE_EPOCH"] {

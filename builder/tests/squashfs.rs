@@ -7,6 +7,7 @@ use builder::progress::{Bar, Progress};
 use builder::squash::{Squashed, squash};
 use builder::tarball::reader::Reader;
 use builder::tarball::{Attributes, Entry, Kind};
+use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
@@ -217,6 +218,31 @@ fn damage_is_told_by_layer_and_entry() {
     assert_eq!(told(&[nothing]), "layer x: what follows is not a tar header (its checksum is wrong)");
     let link = (entry("l", Kind::HardLink(b"gone".to_vec()), 0o644), Vec::new());
     assert_eq!(told(&[layer("x", tar(&[link]))]), "layer x, entry l: the hard link's target gone does not exist");
+}
+
+proptest! {
+    /// Noise behind the magic of each compression, and noise where a tar should be.
+    #[test]
+    fn no_bytes_make_the_merge_panic(start in prop::sample::select(vec![&b""[..], b"\x1f\x8b\x08\0", b"\x28\xb5\x2f\xfd", b"BZh"]), noise: Vec<u8>) {
+        let bytes = [start, &noise[..]].concat();
+        let _ = merge::merge(&[Layer { diff_id: None, ..layer("noise", bytes) }], &Bar::hidden());
+    }
+
+    /// Layers that were whole, with a few bytes changed: through reader, merge and plan.
+    #[test]
+    fn no_damage_to_layers_makes_the_merge_panic(damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6)) {
+        let link = (entry("l", Kind::HardLink(b"a".to_vec()), 0o644), Vec::new());
+        let mut bytes = tar(&[directory("d"), file("a", b"content"), link, file("d/.wh.x", b""), file(&"n".repeat(200), b"long")]);
+        for (at, byte) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let layers = [layer("whole", tar(&[file("d/x", b"x")])), Layer { diff_id: None, ..layer("damaged", bytes) }];
+        if let Ok(merged) = merge::merge(&layers, &Bar::hidden()) {
+            let plan = stream::plan(&merged.tree, None);
+            let _ = stream::stream(&plan, &layers, std::io::sink(), &Bar::hidden());
+        }
+    }
 }
 
 #[test]

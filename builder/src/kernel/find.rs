@@ -61,7 +61,7 @@ impl Script {
 
     fn command(&self, arch: &Arch) -> Command {
         let mut command = Command::new("bash");
-        command.arg(self.directory.path().join("build.sh")).args(["--arch", arch.name]);
+        command.arg(self.directory.path().join("build.sh")).args(["--arch", arch.kernel]);
         command.env("NANOOS_CACHE", &self.cache).stdin(Stdio::null()).stdout(Stdio::piped());
         command
     }

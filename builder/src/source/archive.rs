@@ -56,7 +56,7 @@ fn plain(archive: Blob, fetch: &Fetch<'_>) -> Result<Blob> {
     }
     fetch.progress.step("decompress the archive");
     let bar = fetch.progress.bytes("decompress", archive.len());
-    let mut file = tempfile::tempfile().context("create a temporary file")?;
+    let mut file = fetch.cache.nameless()?;
     let mut reader = compression.decompress(bar.reader(archive.reader())).context("decompress the archive")?;
     io::copy(&mut reader, &mut file).context("decompress the archive")?;
     Blob::file(file).context("read the decompressed archive")
