@@ -60,7 +60,6 @@ const NEEDED: &[&str] = &[
     "drivers/watchdog/i6300esb",
     "drivers/platform/x86/pvpanic",
     "drivers/misc/pvpanic/",
-    "drivers/firmware/qemu_fw_cfg",
     "drivers/net/ena",
 ];
 

@@ -17,6 +17,9 @@ use std::path::{Path, PathBuf};
 /// Buses have all that sits on them; input devices are a class without a bus.
 const DEVICE_LISTS: &[&str] = &["/sys/bus/*/devices", "/sys/class/input"];
 
+/// Buses whose devices no module of a boot drives, and of which a large machine has thousands: blocks of memory, CPUs.
+const PASSED_OVER: &[&str] = &["memory", "cpu", "node", "clockevents", "clocksource", "event_source", "workqueue"];
+
 /// The modules of the running kernel, and which of them are loaded.
 #[derive(Debug)]
 pub struct Drivers {
@@ -115,7 +118,8 @@ fn present() -> BTreeSet<String> {
     for list in DEVICE_LISTS {
         match list.split_once("/*") {
             Some((parent, below)) => {
-                for bus in entries(Path::new(parent)) {
+                let passed_over = |bus: &PathBuf| PASSED_OVER.iter().any(|name| bus.ends_with(name));
+                for bus in entries(Path::new(parent)).filter(|bus| !passed_over(bus)) {
                     collect_modaliases(&bus.join(below.trim_start_matches('/')), &mut found);
                 }
             }
