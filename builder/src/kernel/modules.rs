@@ -45,7 +45,7 @@ const NEEDED: &[&str] = &[
     "drivers/net/vmxnet3/",
     "drivers/net/hyperv/",
     "drivers/net/xen-netfront",
-    "net/packet/",
+    "net/packet/af_packet.",
     // The buses that these hang on
     "drivers/virtio/",
     "drivers/hv/hv_vmbus",
@@ -60,7 +60,6 @@ const NEEDED: &[&str] = &[
     "drivers/watchdog/i6300esb",
     "drivers/platform/x86/pvpanic",
     "drivers/misc/pvpanic/",
-    "drivers/net/ena",
 ];
 
 /// Modules that the ones above ask the kernel for by name when they start, which no dependency index tells.
