@@ -173,7 +173,8 @@ machine_arguments() {
         say "emulating the processor, which is slow, without KVM: $reason"
         qemu+=(-accel "tcg,thread=$(emulation_threads)" -cpu max)
     fi
-    qemu+=(-machine q35,sata=off -m "$memory" -smp "$processors" -nodefaults -no-user-config -display none)
+    # No SATA controller: machines in the cloud have none either, and Linux probes its empty ports at length.
+    qemu+=(-machine "q35,sata=off" -m "$memory" -smp "$processors" -nodefaults -no-user-config -display none)
     # QEMU sets its output to non-blocking, and our stdout is often shared with others: it gets a stdin of its own.
     qemu+=(-chardev "stdio,id=console,signal=off" -serial chardev:console)
     qemu+=(-device virtio-rng-pci)
