@@ -77,7 +77,7 @@ fn executable(messages: &[u8], name: &str) -> Option<PathBuf> {
 /// When it does not build, or there is none of this name.
 pub fn static_program(package: &str) -> Result<&'static Path> {
     /// All of them: one build costs less than several.
-    const PACKAGES: &[&str] = &["hello", "probe"];
+    const PACKAGES: &[&str] = &["nanoos-init", "hello", "probe"];
     static PROGRAMS: OnceLock<Result<BTreeMap<String, PathBuf>, String>> = OnceLock::new();
     let programs = PROGRAMS.get_or_init(|| build_static(PACKAGES).map_err(|error| format!("{error:#}"))).as_ref();
     let programs = programs.map_err(|error| anyhow::Error::msg(error.clone()))?;
