@@ -175,7 +175,6 @@ machine_arguments() {
     fi
     # No SATA controller: machines in the cloud have none either, and Linux probes its empty ports at length.
     qemu+=(-machine "q35,sata=off" -m "$memory" -smp "$processors" -nodefaults -no-user-config -display none)
-    # QEMU sets its output to non-blocking, and our stdout is often shared with others: it gets a stdin of its own.
     qemu+=(-chardev "stdio,id=console,signal=off" -serial chardev:console)
     qemu+=(-device virtio-rng-pci)
 }
@@ -278,13 +277,13 @@ clean_up() {
     [[ -z $tmp ]] || rm -rf -- "$tmp"
 }
 
-# Firmware clears the screen and moves the cursor home, several times: on a terminal that would wipe what the
-# user still wants to read.
-spare_the_terminal() {
-    if [[ -t 1 ]]; then
-        exec > >(trap '' INT; exec sed -u -E 's/\x1b\[(2J|[0-9]+;[0-9]+H|=3h)//g')
-        filter_pid=$!
-    fi
+# Puts a process between QEMU and our stdout. QEMU makes the pipe it writes to non-blocking, for all that share it; and
+# firmware clears the screen and moves the cursor home, several times, which would wipe a terminal that the user reads.
+spare_stdout() {
+    local filter=(cat)
+    [[ ! -t 1 ]] || filter=(sed -u -E 's/\x1b\[(2J|[0-9]+;[0-9]+H|=3h)//g')
+    exec > >(trap '' INT; exec "${filter[@]}")
+    filter_pid=$!
 }
 
 run() {
@@ -329,7 +328,7 @@ main() {
     "${firmware}_arguments" "$format"
     monitor_arguments
     qemu+=("${extra[@]}")
-    spare_the_terminal
+    spare_stdout
     run
 }
 
