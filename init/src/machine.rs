@@ -213,14 +213,14 @@ impl Machine {
     }
 
     fn on_uevent(&mut self, event: &Uevent) {
-        let Uevent { action, subsystem, modalias, devname, interface } = event;
+        let Uevent { action, subsystem, modalias, devname, interface, link } = event;
         if let ("add", Some(modalias)) = (action.as_str(), modalias) {
             self.drivers.load_for(modalias);
         }
         match (subsystem.as_str(), action.as_str()) {
             ("block", _) => self.disks_changed = true,
             ("net", "add") => interface.iter().for_each(|name| self.network.adopt(name)),
-            ("net", "remove") => interface.iter().for_each(|name| self.network.forget(name)),
+            ("net", "remove") => link.iter().for_each(|link| self.network.forget(*link)),
             ("input", "add") => {
                 let name = devname.as_deref().and_then(|devname| devname.strip_prefix("input/"));
                 name.into_iter().for_each(|name| self.buttons.adopt(name));

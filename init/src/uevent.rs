@@ -24,8 +24,10 @@ pub struct Uevent {
     pub modalias: Option<String>,
     /// Path below /dev, where it has one.
     pub devname: Option<String>,
-    /// Name of a network interface.
+    /// Name of a network link, when it was made or last renamed.
     pub interface: Option<String>,
+    /// Index of a network link, which it keeps.
+    pub link: Option<u32>,
 }
 
 /// Reads one message: `ACTION@DEVPATH`, then `KEY=VALUE` entries, each ended by a NUL. `None` for anything else.
@@ -41,6 +43,7 @@ pub fn parse(message: &[u8]) -> Option<Uevent> {
             "MODALIAS" => event.modalias = Some(value.to_owned()),
             "DEVNAME" => event.devname = Some(value.to_owned()),
             "INTERFACE" => event.interface = Some(value.to_owned()),
+            "IFINDEX" => event.link = value.parse().ok(),
             _ => {}
         }
     }
@@ -124,6 +127,13 @@ mod tests {
                 ..Uevent::default()
             })
         );
+    }
+
+    #[test]
+    fn a_link_comes_with_its_name_and_its_index() {
+        let message = b"remove@/devices/virtual/net/eth1\0ACTION=remove\0SUBSYSTEM=net\0INTERFACE=eth1\0IFINDEX=3\0";
+        let event = parse(message).unwrap();
+        assert_eq!((event.interface.as_deref(), event.link), (Some("eth1"), Some(3)));
     }
 
     #[test]

@@ -86,8 +86,11 @@ impl Network {
     /// Takes in a card, and asks for its address at once. A link that is no card, or that the application made
     /// out of others, is left alone.
     pub fn adopt(&mut self, name: &str) {
-        let known = self.cards.iter().any(|card| card.name == name);
-        let Some((link, mac)) = hardware(name).filter(|_| !known) else { return };
+        let Some((link, mac)) = hardware(name) else { return };
+        // By its index: the application may have given it another name.
+        if self.cards.iter().any(|card| card.link == link) {
+            return;
+        }
         let Some(links) = &mut self.links else { return };
         if links.up(link).or_warn(&format!("network: {name}")).is_none() {
             return;
@@ -101,9 +104,9 @@ impl Network {
     }
 
     /// Forgets a card that is gone, with its lease.
-    pub fn forget(&mut self, name: &str) {
+    pub fn forget(&mut self, link: u32) {
         let before = self.cards.len();
-        self.cards.retain(|card| card.name != name);
+        self.cards.retain(|card| card.link != link);
         self.changed |= self.cards.len() != before;
     }
 
