@@ -120,7 +120,7 @@ mkdir -p "$build" "$entry"
 find_stub "$work" "$cache/source" "$entry/stub.efi"
 unpack_source "$work/source"
 source_version=${source_version:-$(make -s -C "$source_tree" kernelversion)}
-reproducible_environment "$build"
+reproducible_environment
 say "configuring Linux $source_version for $arch"
 bash "$here/configure.sh" "$source_tree" "$build" "$arch" 2>"$work/configure.log" || {
     grep '^check.sh:' "$work/configure.log" >&2 || tail -n 20 "$work/configure.log" >&2

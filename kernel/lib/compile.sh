@@ -1,14 +1,13 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # build.sh and the other parts share their variables
 # From the source tree to an entry.
 
-# Nothing of the machine, the user or the day enters the result: the time is the source's own.
+# Nothing of the machine, the user or the day enters the result: the time is the source's own. Paths don't either,
+# Kbuild sees to it (-fmacro-prefix-map).
 reproducible_environment() {
     export LC_ALL=C TZ=UTC KBUILD_BUILD_USER=nanoos KBUILD_BUILD_HOST=nanoos KBUILD_BUILD_VERSION=1
     KBUILD_BUILD_TIMESTAMP=$(date -u -r "$source_tree/Makefile" '+%Y-%m-%d %H:%M:%S UTC')
     export KBUILD_BUILD_TIMESTAMP
-    local map="-ffile-prefix-map=$source_tree=. -ffile-prefix-map=$1=."
-    export KCFLAGS=$map KAFLAGS=$map
-    unset MAKEFLAGS MFLAGS MAKELEVEL KBUILD_OUTPUT
+    unset MAKEFLAGS MFLAGS MAKELEVEL KBUILD_OUTPUT KCFLAGS KAFLAGS KCPPFLAGS
 }
 
 # compile BUILD LOG JOBS: runs make in the background and tells now and then how far it is.
@@ -42,6 +41,7 @@ install_entry() {
     modules=$entry/lib/modules/$release
     cp "$build/$image_path" "$entry/vmlinuz"
     cp "$build/.config" "$entry/config"
+    cp "$build/System.map" "$entry/System.map"
     make -C "$source_tree" "O=$build" "ARCH=$arch" INSTALL_MOD_PATH="$entry" INSTALL_MOD_STRIP=1 DEPMOD=true \
         modules_install >>"$log" 2>&1 || die "modules_install failed, see $log"
     rm -f "$modules/build" "$modules/source"
