@@ -2,8 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 use std::sync::Arc;
+
+/// O_NONBLOCK (open(2)).
+const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits() as i32;
 
 /// Bytes that can be read as often as needed, each time from the start.
 #[derive(Clone, Debug)]
@@ -23,6 +27,22 @@ pub enum Blob {
 }
 
 impl Blob {
+    /// The file at a path. Nothing but a regular file will do: a blob is read more than once, and opening a pipe would
+    /// wait for somebody to write to it.
+    ///
+    /// # Errors
+    /// When it can't be opened, or is no regular file.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = File::options().read(true).custom_flags(NONBLOCK).open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a regular file: pipes and devices can't be read twice",
+            ));
+        }
+        Blob::file(file)
+    }
+
     /// A whole file.
     ///
     /// # Errors

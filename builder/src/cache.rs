@@ -44,14 +44,28 @@ impl Cache {
         Ok(Cache { blobs })
     }
 
-    /// The blob with this digest, if it is here.
+    /// Whether there seems to be a blob with this digest.
+    #[must_use]
+    pub fn has(&self, digest: &Digest) -> bool {
+        self.path(digest).exists()
+    }
+
+    /// The blob with this digest, if it is here and whole. One that was damaged on this disk is removed, so that it is
+    /// pulled again.
     ///
     /// # Errors
-    /// When it is here and can't be opened.
+    /// When it is here and can't be read.
     pub fn get(&self, digest: &Digest) -> Result<Option<Blob>> {
         let path = self.path(digest);
-        match File::open(&path) {
-            Ok(file) => Blob::file(file).map(Some).with_context(|| format!("read {}", path.display())),
+        match Blob::open(&path) {
+            Ok(blob) => {
+                let found = Digest::of_reader(blob.reader()).with_context(|| format!("read {}", path.display()))?;
+                if found == *digest {
+                    return Ok(Some(blob));
+                }
+                fs::remove_file(&path).with_context(|| format!("remove the damaged {}", path.display()))?;
+                Ok(None)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("open {}", path.display())),
         }
@@ -157,6 +171,19 @@ mod tests {
         incoming.write(b"tent").unwrap();
         assert_eq!(incoming.finish().unwrap().read_all(100).unwrap(), b"content");
         assert_eq!(cache.get(&digest).unwrap().unwrap().read_all(100).unwrap(), b"content");
+    }
+
+    #[test]
+    fn a_blob_that_rots_in_the_cache_is_removed_and_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path()).unwrap();
+        let digest = Digest::of(b"content");
+        let mut incoming = cache.incoming(&digest).unwrap();
+        incoming.write(b"content").unwrap();
+        incoming.finish().unwrap();
+        fs::write(cache.path(&digest), b"contend").unwrap();
+        assert!(cache.get(&digest).unwrap().is_none());
+        assert!(!cache.has(&digest));
     }
 
     #[test]

@@ -15,6 +15,9 @@ const ALWAYS: &[&str] = &[
     "random.trust_cpu=on",
     // Init logs to the kernel's ring buffer, and the kernel must not drop lines of that as too many.
     "printk.devkmsg=on",
+    // The partition table's backup counts where the table itself is damaged: without this the kernel looks at it only
+    // once the first one is valid.
+    "gpt",
 ];
 
 /// Longest command line that the kernel takes on any of our architectures, its NUL included (COMMAND_LINE_SIZE).
@@ -61,8 +64,8 @@ mod tests {
         assert!(line(None, false).starts_with("console=ttyS0,115200n8 panic=1 "));
         assert!(line(None, false).ends_with(" quiet"));
         assert!(!line(None, true).contains("quiet"));
-        assert!(line(Some("loglevel=7 a=\"b c\""), false).ends_with("printk.devkmsg=on loglevel=7 a=\"b c\""));
-        assert!(line(Some(""), false).ends_with("printk.devkmsg=on"));
+        assert!(line(Some("loglevel=7 a=\"b c\""), false).ends_with("gpt loglevel=7 a=\"b c\""));
+        assert!(line(Some(""), false).ends_with(" gpt"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 mod cli;
 mod demo;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use builder::cache::{self, Cache};
 use builder::cleanup;
 use builder::disk::{self, Parts};
@@ -14,7 +14,7 @@ use builder::kernel::{find, modules};
 use builder::machine::{self, Options};
 use builder::output::{Format, Output};
 use builder::platform::Platform;
-use builder::progress::{Progress, mebibytes};
+use builder::progress::{Progress, mebibytes, printable};
 use builder::source::endpoint::Mirror;
 use builder::source::{Container, Fetch};
 use builder::uki::Section;
@@ -27,12 +27,15 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+/// The largest volume that EBS has, in bytes. Sparse files can claim any size.
+const MAX_CONTENT: u64 = 64 << 40;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("builder: {error:#}");
+            eprintln!("builder: {}", printable(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }
@@ -140,6 +143,11 @@ fn flatten(layers: &[Layer], progress: &Progress) -> Result<Plan> {
         progress.warn(format!("extended attributes that a squashfs can't hold are left out: {}", names.join(", ")));
     }
     let plan = stream::plan(&merged.tree, source_date_epoch()?);
+    ensure!(
+        plan.content_bytes <= MAX_CONTENT,
+        "the image's files hold {} together, more than a machine's root can: is a layer damaged?",
+        mebibytes(plan.content_bytes)
+    );
     if SystemTime::UNIX_EPOCH + Duration::from_secs(plan.newest.unsigned_abs()) > SystemTime::now() {
         // The root directory's time can't be told to mksquashfs, and is now at the latest: see squash.rs.
         progress.warn(

@@ -51,6 +51,8 @@ impl Output {
     pub fn begin(&self) -> Result<TempFile> {
         let shown = self.path.display();
         ensure!(!self.path.is_dir(), "-o {shown}: this is a directory; name a file");
+        // A rename would put a file in the place of a device, which may be /dev/null or a disk.
+        ensure!(!self.path.exists() || self.path.is_file(), "-o {shown}: this is a device or a pipe; name a file");
         let directory = self.directory();
         ensure!(directory.is_dir(), "-o {shown}: there is no directory {}", directory.display());
         TempFile::new_in(directory).with_context(|| format!("-o {shown}"))

@@ -56,6 +56,7 @@ impl Progress {
 
     /// A line without a time, such as the last words.
     pub fn line(&self, text: &str) {
+        let text = &printable(text);
         match &self.out {
             // A terminal that went away is no reason to fail a build.
             Out::Terminal(bars) => drop(bars.println(text)),
@@ -130,10 +131,34 @@ impl<R: Read> Read for CountingReader<R> {
     }
 }
 
+/// A text that cannot steer the terminal: much of what is told comes from images and registries.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() && character != '\n' {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
 /// A size for people: `53.1 MiB`.
 #[must_use]
 pub fn mebibytes(bytes: u64) -> String {
     const KIB: f64 = 1024.0;
     let size = bytes as f64;
     if size < KIB * KIB { format!("{:.1} KiB", size / KIB) } else { format!("{:.1} MiB", size / KIB / KIB) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_registry_says_cannot_steer_the_terminal() {
+        assert_eq!(printable("it answers:\n\x1b]0;pwn\x07 ü"), "it answers:\n\\u{1b}]0;pwn\\u{7} ü");
+    }
 }

@@ -45,9 +45,12 @@ fn partition_number(disk: &str, unique: Guid) -> Result<Option<u32>> {
     // The table stands behind the first block; where it is damaged, its backup in the last one counts.
     let backup = bytes.saturating_sub(block);
     for at in [block, backup] {
-        let Some(header) = gpt::parse_header(&read(&device, at, usize::try_from(block)?)?) else { continue };
-        let entries = read(&device, header.entries_lba.saturating_mul(block), header.entries_bytes)?;
-        if let Some(number) = gpt::find(&header, &entries, unique) {
+        let found = || {
+            let header = gpt::parse_header(&read(&device, at, usize::try_from(block).ok()?).ok()?)?;
+            let entries = read(&device, header.entries_lba.saturating_mul(block), header.entries_bytes).ok()?;
+            gpt::find(&header, &entries, unique)
+        };
+        if let Some(number) = found() {
             return Ok(Some(number));
         }
     }

@@ -82,6 +82,8 @@ impl Machine {
     /// # Errors
     /// As [`Machine::turn`].
     pub fn coldplug(&mut self) -> Result<()> {
+        // The button first, as far as it needs no driver: somebody may change their mind right now.
+        self.buttons.adopt_present();
         self.drivers.coldplug();
         // A bus driver brings devices, which need drivers: their uevents wait here already.
         self.on_uevents()?;

@@ -66,7 +66,7 @@ pub fn plan(tree: &Tree, latest: Option<i64>) -> Plan {
             Node::File { size, content } => match plan.files.get_mut(content) {
                 Some(file) => file.links.push(path),
                 None => {
-                    plan.content_bytes += size;
+                    plan.content_bytes = plan.content_bytes.saturating_add(*size);
                     plan.files.insert(*content, File { entry: entry(path, Kind::File, *size), links: Vec::new() });
                 }
             },

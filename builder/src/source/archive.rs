@@ -13,7 +13,6 @@ use crate::tarball::reader::Reader;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -32,13 +31,13 @@ struct Image {
 /// # Errors
 /// When it is no such archive, has no image with the tag, or one that is damaged.
 pub fn read(archive: &Path, tag: Option<&str>, fetch: &Fetch<'_>) -> Result<Container> {
-    let file = match File::open(archive) {
-        Ok(file) => file,
+    ensure!(!archive.is_dir(), "a directory, not an archive: for an OCI layout, use oci:");
+    let archive = match Blob::open(archive) {
+        Ok(archive) => archive,
         Err(error) if error.kind() == io::ErrorKind::NotFound => bail!("no such archive"),
         Err(error) => return Err(error).context("open the archive"),
     };
-    ensure!(!archive.is_dir(), "a directory, not an archive: for an OCI layout, use oci:");
-    let blob = plain(Blob::file(file).context("read the archive")?, fetch)?;
+    let blob = plain(archive, fetch)?;
     let members = members(&blob)?;
     let files = |name: &str| Ok(members.get(name.as_bytes()).cloned());
     match files("manifest.json")? {

@@ -7,7 +7,6 @@ use crate::flatten::Layer;
 use crate::manifest::{Descriptor, Document, ImageConfig, Index, MAX_DOCUMENT, Manifest, check_layer_type};
 use crate::platform::Platform;
 use anyhow::{Context, Result, bail, ensure};
-use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -30,8 +29,8 @@ pub fn read_directory(directory: &Path, tag: Option<&str>, platform: Platform) -
 }
 
 fn open(path: &Path) -> Result<Option<Blob>> {
-    match File::open(path) {
-        Ok(file) => Blob::file(file).map(Some).with_context(|| format!("read {}", path.display())),
+    match Blob::open(path) {
+        Ok(blob) => Ok(Some(blob)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("open {}", path.display())),
     }

@@ -112,11 +112,11 @@ impl<'a> Connection<'a> {
     async fn layers(&self, layers: &[Descriptor], fetch: &Fetch<'_>) -> Result<Vec<Blob>> {
         let mut missing = Vec::new();
         for layer in layers {
-            if fetch.cache.get(&layer.digest)?.is_none() {
+            if !fetch.cache.has(&layer.digest) {
                 missing.push(layer);
             }
         }
-        let bytes = missing.iter().map(|layer| layer.size).sum();
+        let bytes = missing.iter().fold(0, |sum: u64, layer| sum.saturating_add(layer.size));
         if !missing.is_empty() {
             let count = missing.len();
             let what = if count == 1 { "layer" } else { "layers" };
@@ -171,6 +171,11 @@ impl<'a> Connection<'a> {
             match bytes {
                 Ok(bytes) => {
                     incoming.write(&bytes)?;
+                    ensure!(
+                        incoming.len() <= descriptor.size,
+                        "more was sent than the {} bytes that the manifest tells",
+                        descriptor.size
+                    );
                     bar.add(bytes.len() as u64);
                 }
                 Err(error) => return Ok(Some(OciDistributionError::IoError(error))),

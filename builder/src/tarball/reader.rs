@@ -316,9 +316,7 @@ fn kind(header: &Header, path: &[u8], target: Vec<u8>) -> Result<Kind, TarError>
         }
         Ok((major, minor))
     };
-    let link = |target: Vec<u8>| {
-        if target.is_empty() || target.contains(&0) { Err(TarError::BadPath) } else { Ok(target) }
-    };
+    let link = |target: Vec<u8>| check_path(&target).map(|()| target);
     Ok(match bytes[156] {
         // V7 knew no directories: a name that ends in a slash is one.
         0 if path.ends_with(b"/") => Kind::Directory,

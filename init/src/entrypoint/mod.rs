@@ -3,9 +3,9 @@
 mod child;
 pub mod user;
 
-use crate::info;
 use crate::root::Root;
 use crate::sys;
+use crate::{info, warn};
 use anyhow::{Context, Result, anyhow, bail};
 use child::Launch;
 use initramfs::image::Image;
@@ -29,7 +29,14 @@ const LONGEST_DATABASE: u64 = 4 << 20;
 /// Why it does not: who it should run as, where, or what.
 pub fn launch(image: &Image, root: &Root, hostname: &str) -> Result<Pid> {
     let program = image.argv.first().context("the image names no program")?;
-    let database = |path| Ok::<_, anyhow::Error>(root.read_file(path, LONGEST_DATABASE)?.unwrap_or_default());
+    // Only a name cannot do without them; Docker passes over what it cannot read, too.
+    let database = |path| match root.read_file(path, LONGEST_DATABASE) {
+        Err(error) if !user::has_names(&image.user) => {
+            warn!("{error:#}");
+            Ok(Vec::new())
+        }
+        content => content.map(Option::unwrap_or_default),
+    };
     let credentials = Credentials::resolve(&image.user, &database("/etc/passwd")?, &database("/etc/group")?)
         .map_err(|reason| anyhow!("user {:?} of the image: {reason}", image.user))?;
     let environment = environment(image, &credentials, hostname);

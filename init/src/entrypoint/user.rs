@@ -63,6 +63,12 @@ impl Credentials {
     }
 }
 
+/// Whether a USER has a name, which only passwd or group can tell the number of.
+#[must_use]
+pub fn has_names(spec: &str) -> bool {
+    spec.split(':').any(|part| !part.is_empty() && part.parse::<u32>().is_err())
+}
+
 /// A name is taken before a number: a user may be called `1000`.
 fn matches(spec: &str, name: &str, id: u32) -> bool {
     spec == name || u32::from_str(spec) == Ok(id)
@@ -111,6 +117,12 @@ mod tests {
         assert_eq!(resolved("4711:4712"), ok(4711, 4712, &[], "/"));
         assert_eq!(resolved("1000"), ok(7, 8, &[], "/seven"));
         assert_eq!(resolved(":ssl"), ok(0, 104, &[], "/root"));
+    }
+
+    #[test]
+    fn numbers_and_nothing_need_no_database() {
+        assert!(has_names("nginx") && has_names("0:wheel") && has_names("nginx:0"));
+        assert!(!has_names("") && !has_names("0") && !has_names("1:2") && !has_names(":2"));
     }
 
     #[test]

@@ -167,6 +167,8 @@ pub fn decode(message: &[u8], mac: Mac, xid: u32) -> Option<Reply> {
 
 /// A lease for less is not one that a machine can keep renewing.
 const SHORTEST_LEASE: u32 = 10;
+/// No renewal is asked for sooner, seconds.
+const SOONEST: u32 = SHORTEST_LEASE / 2;
 
 fn lease(address: Ipv4Addr, options: &Options) -> Option<Lease> {
     let usable =
@@ -176,8 +178,14 @@ fn lease(address: Ipv4Addr, options: &Options) -> Option<Lease> {
     }
     let time = options.seconds(option::LEASE_TIME)?.max(SHORTEST_LEASE);
     // RFC 2131, section 4.4.5: a half and seven eighths, where the server does not say or says nonsense.
-    let rebind = options.seconds(option::REBIND_AFTER).filter(|rebind| *rebind < time).unwrap_or(time / 8 * 7);
-    let renew = options.seconds(option::RENEW_AFTER).filter(|renew| *renew < rebind).unwrap_or(time / 2).min(rebind);
+    // At once is nonsense too: a client that followed it would ask without end.
+    let rebind =
+        options.seconds(option::REBIND_AFTER).filter(|rebind| (SOONEST..time).contains(rebind)).unwrap_or(time / 8 * 7);
+    let renew = options
+        .seconds(option::RENEW_AFTER)
+        .filter(|renew| (SOONEST..rebind).contains(renew))
+        .unwrap_or(time / 2)
+        .min(rebind);
     let duration = |seconds: u32| Duration::from_secs(seconds.into());
     Some(Lease {
         address,

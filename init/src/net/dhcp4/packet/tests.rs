@@ -75,7 +75,10 @@ fn values_that_could_do_harm_count_as_absent() {
     assert_eq!(lease_with(&[(3, &[0, 0, 0, 0])]).router, None);
     let nonsense = lease_with(&[(58, &[0xFF; 4]), (59, &[0xFF; 4])]);
     assert_eq!((nonsense.renew_after.as_secs(), nonsense.rebind_after.as_secs()), (1800, 3150));
-    assert_eq!(lease_with(&[(51, &[0; 4])]).time.as_secs(), 10);
+    let at_once = lease_with(&[(58, &[0; 4]), (59, &[0; 4])]);
+    assert_eq!((at_once.renew_after.as_secs(), at_once.rebind_after.as_secs()), (1800, 3150));
+    let short = lease_with(&[(51, &[0; 4])]);
+    assert_eq!((short.time.as_secs(), short.renew_after.as_secs()), (10, 5));
 }
 
 #[test]
