@@ -66,6 +66,12 @@ fn build_programs(workspace: &Path, target: &Path) -> Programs {
     }
     let programs = Programs(String::from_utf8_lossy(&output.stdout).into_owned());
     if programs.path("flavour") == "glibc" {
+        // So that following the advice below has an effect: both change when a musl toolchain comes.
+        for path in [sysroot().join("lib/rustlib/components"), PathBuf::from("/var/lib/dpkg/status")] {
+            if path.exists() {
+                println!("cargo:rerun-if-changed={}", path.display());
+            }
+        }
         println!(
             "cargo:warning=init is linked with glibc and about twice its size: \
              rustup target add {}-unknown-linux-musl, or on Debian apt-get install rustc-web rust-web-src musl-dev",
@@ -73,6 +79,13 @@ fn build_programs(workspace: &Path, target: &Path) -> Programs {
         );
     }
     programs
+}
+
+/// Where the compiler's own libraries lie; empty if it does not say.
+fn sysroot() -> PathBuf {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc).args(["--print", "sysroot"]).output();
+    output.map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())).unwrap_or_default()
 }
 
 /// Lists a folder's files, sorted, as items of a `&[File]`. Its own tests are of no use to who runs it.

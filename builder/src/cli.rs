@@ -45,7 +45,7 @@ pub(crate) enum Command {
     /// Boot a small web server in QEMU: the whole path, with no registry and no account
     Demo {
         /// Port of this machine at which the web server answers; a free one if it is taken
-        #[arg(short, long, value_name = "PORT", default_value_t = 8080)]
+        #[arg(short, long, value_name = "PORT", default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
         port: u16,
 
         #[command(flatten)]
@@ -76,7 +76,7 @@ pub(crate) struct Build {
     #[arg(short = 'k', long, value_name = "ARGS", allow_hyphen_values = true)]
     pub(crate) kernel_args: Option<String>,
 
-    /// The platform to choose where an image is made for several
+    /// The platform to choose where an image is made for several: its architecture must be this machine's
     #[arg(long, value_name = "OS/ARCH", default_value_t = Platform::host())]
     pub(crate) platform: Platform,
 

@@ -33,6 +33,9 @@ pub(crate) fn run(port: u16, kernel: Option<&Path>, progress: &Progress) -> Resu
     tools::require(&[tools::MKSQUASHFS, tools::QEMU, tools::OVMF], progress)?;
     let platform = Platform::host();
     let cache = cache::directory()?;
+    std::fs::create_dir_all(&cache).with_context(|| format!("create {}", cache.display()))?;
+    let output = Output::new(Some(&cache.join("demo.raw")), "");
+    let disk = output.begin()?;
     let machine = Machine {
         name: "hello".to_owned(),
         platform,
@@ -41,10 +44,8 @@ pub(crate) fn run(port: u16, kernel: Option<&Path>, progress: &Progress) -> Resu
         cmdline: cmdline::cmdline(platform.arch, None, false)?,
         kernel: find::find(kernel, platform.arch, &cache, progress)?,
     };
-    let disk = cache.join("demo.raw");
-    std::fs::create_dir_all(&cache).with_context(|| format!("create {}", cache.display()))?;
-    make(&machine, &Output::new(Some(&disk), ""), progress)?;
-    boot(&disk, port, progress)
+    make(&machine, disk, &output, progress)?;
+    boot(&output.path, port, progress)
 }
 
 /// An image FROM scratch with one file in it, as a registry would give it.

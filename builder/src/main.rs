@@ -5,7 +5,7 @@ mod demo;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use builder::cache::{self, Cache};
-use builder::cleanup;
+use builder::cleanup::{self, TempFile};
 use builder::disk::{self, Parts};
 use builder::flatten::stream::Plan;
 use builder::flatten::{Layer, merge, stream};
@@ -55,6 +55,8 @@ fn build(build: Build, progress: &Progress) -> Result<()> {
     let source = build.image.context("no IMAGE given (see --help)")?;
     let output = Output::new(build.output.as_deref(), &source.stem());
     let cmdline = cmdline::cmdline(build.platform.arch, build.kernel_args.as_deref(), build.debug)?;
+    // What can be refused is refused before the work that takes time.
+    let disk = output.begin()?;
     let mut needs = vec![tools::MKSQUASHFS];
     if output.format == Format::Qcow2 {
         needs.push(tools::QEMU_IMG);
@@ -66,6 +68,12 @@ fn build(build: Build, progress: &Progress) -> Result<()> {
     let mirrors: Vec<Mirror> = build.registry_mirror.into_iter().filter_map(|mirror| mirror.0).collect();
     let fetch = Fetch { platform: build.platform, mirrors: &mirrors, cache: &cache, progress };
     let container = source.fetch(&fetch)?;
+    ensure!(
+        build.platform.arch.name == std::env::consts::ARCH,
+        "this builder carries init for {} only, not for {}: build on such a machine",
+        std::env::consts::ARCH,
+        build.platform
+    );
 
     let on_exit = if build.reboot { OnExit::Reboot } else { OnExit::PowerOff };
     let machine = Machine {
@@ -76,7 +84,7 @@ fn build(build: Build, progress: &Progress) -> Result<()> {
         cmdline,
         kernel: find::find(build.kernel.kernel.as_deref(), build.platform.arch, &cache::directory()?, progress)?,
     };
-    let size = make(&machine, &output, progress)?;
+    let size = make(&machine, disk, &output, progress)?;
     progress.step(format!("done: {}, {}", output.path.display(), mebibytes(size)));
     Ok(())
 }
@@ -92,10 +100,8 @@ struct Machine {
 }
 
 /// flatten → squash → initramfs → UKI → disk. Gives the disk's size in bytes.
-fn make(machine: &Machine, output: &Output, progress: &Progress) -> Result<u64> {
+fn make(machine: &Machine, disk: TempFile, output: &Output, progress: &Progress) -> Result<u64> {
     let layers = &machine.container.layers;
-    // What can be refused is refused before the work that takes time.
-    let disk = output.begin()?;
     let stub = machine.kernel.stub(machine.platform.arch)?;
     let modules = modules::select(&machine.kernel)?;
     let packing = initrd::packing(&machine.kernel)?;

@@ -111,7 +111,8 @@ fn install(packages: &[&str]) -> Vec<String> {
 /// Runs apt-get with its messages on standard error; whether it succeeded.
 fn apt_get(arguments: &[String]) -> bool {
     let status = Command::new("apt-get")
-        .args(["-qq", "-o", "Dpkg::Use-Pty=0"])
+        // Unattended upgrades may hold the lock for a while.
+        .args(["-qq", "-o", "Dpkg::Use-Pty=0", "-o", "DPkg::Lock::Timeout=600"])
         .args(arguments)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .stdin(Stdio::null())
