@@ -1,9 +1,12 @@
 //! The command line.
 
+mod machine;
+
 use builder::platform::Platform;
 use builder::source::Source;
 use builder::source::endpoint::Mirror;
 use clap::{Args, Parser, Subcommand};
+pub(crate) use machine::MachineArgs;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -64,14 +67,6 @@ pub(crate) struct Build {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
-    /// Reboot instead of powering off when the entrypoint exits
-    #[arg(short = 'b', long)]
-    pub(crate) reboot: bool,
-
-    /// Show on the console what happens at boot
-    #[arg(short, long)]
-    pub(crate) debug: bool,
-
     /// Further kernel arguments [default: quiet, and nothing with --debug]
     #[arg(short = 'k', long, value_name = "ARGS", allow_hyphen_values = true)]
     pub(crate) kernel_args: Option<String>,
@@ -86,6 +81,9 @@ pub(crate) struct Build {
 
     #[command(flatten)]
     pub(crate) kernel: KernelArgs,
+
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
 }
 
 /// A mirror, or nothing: the environment variable may be set to be empty, or end in a comma.

@@ -3,26 +3,61 @@
 use crate::manifest::RunConfig;
 use anyhow::{Context, Result, ensure};
 use initramfs::guid::Guid;
-use initramfs::image::{Image, OnExit};
+use initramfs::image::{BadUserData, Image, OnExit, Swap, UserData};
+use initramfs::limits::Limits;
 use initramfs::signal;
+use std::collections::BTreeMap;
 
 /// What Docker gives a container whose image sets no PATH (moby, `oci/defaults.go`).
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What the user decides about the machine.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What the user decides about the machine: the fields of the contract that no image says anything about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
     /// What the machine does when its program ends.
     pub on_exit: OnExit,
     /// Kernel and init speak on the console.
     pub debug: bool,
+    /// Kernel settings.
+    pub sysctls: BTreeMap<String, String>,
+    /// The volume that becomes swap.
+    pub swap: Option<Swap>,
+    /// How the root takes writes.
+    pub root: RootOptions,
+    /// Whether the program starts before the network has its address.
+    pub no_wait_network: bool,
+    /// Whether modules may be loaded for the machine's life.
+    pub late_modules: bool,
+    /// Whether setuid files give no privileges.
+    pub no_new_privileges: bool,
+    /// Resource limits.
+    pub limits: Limits,
+    /// Whether the program runs as PID 1 of its own namespace; else by its name.
+    pub pid1: Option<bool>,
+    /// Where user data may come from.
+    pub user_data: UserData,
+    /// What becomes of a machine with bad ones.
+    pub bad_user_data: BadUserData,
+    /// The machine's name until the network tells another.
+    pub hostname: Option<String>,
+    /// Seconds between the stop signal and SIGKILL; else Docker's ten.
+    pub stop_timeout: Option<u32>,
+}
+
+/// How the root takes writes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RootOptions {
+    /// Not at all, but for /tmp, /run and the image's volumes.
+    pub read_only: bool,
+    /// MiB that may be written over it; else what the machine can spare.
+    pub overlay_mib: Option<u32>,
 }
 
 /// The machine's configuration, and what the user should know about it.
 ///
 /// # Errors
 /// When the image names no program, or a stop signal that does not exist.
-pub fn configure(image: &str, config: &RunConfig, root: Guid, options: Options) -> Result<(Image, Vec<String>)> {
+pub fn configure(image: &str, config: &RunConfig, root: Guid, options: &Options) -> Result<(Image, Vec<String>)> {
     let argv: Vec<String> = config.entrypoint.iter().chain(&config.cmd).cloned().collect();
     ensure!(
         argv.first().is_some_and(|program| !program.is_empty()),
@@ -50,9 +85,33 @@ pub fn configure(image: &str, config: &RunConfig, root: Guid, options: Options) 
             format!("image {image} has STOPSIGNAL {:?}, and there is no such signal", config.stop_signal)
         })?;
     }
+    // Docker takes a relative one as absolute.
+    machine.volumes = config.volumes.keys().map(|path| format!("/{}", path.trim_start_matches('/'))).collect();
+    apply(&mut machine, options);
+    Ok((machine, warnings))
+}
+
+fn apply(machine: &mut Image, options: &Options) {
+    let options = options.clone();
     machine.on_exit = options.on_exit;
     machine.debug = options.debug;
-    Ok((machine, warnings))
+    machine.sysctls = options.sysctls;
+    machine.swap = options.swap;
+    machine.read_only = options.root.read_only;
+    machine.overlay_mib = options.root.overlay_mib;
+    machine.wait_network = !options.no_wait_network;
+    machine.late_modules = options.late_modules;
+    machine.no_new_privileges = options.no_new_privileges;
+    machine.limits = options.limits;
+    machine.pid1 = options.pid1;
+    machine.user_data = options.user_data;
+    machine.bad_user_data = options.bad_user_data;
+    if let Some(hostname) = options.hostname {
+        machine.hostname = hostname;
+    }
+    if let Some(seconds) = options.stop_timeout {
+        machine.stop_timeout = seconds;
+    }
 }
 
 #[cfg(test)]
@@ -61,7 +120,7 @@ mod tests {
     use initramfs::guid::ESP_TYPE;
 
     fn configured(config: &RunConfig) -> Result<(Image, Vec<String>)> {
-        configure("x", config, ESP_TYPE, Options::default())
+        configure("x", config, ESP_TYPE, &Options::default())
     }
 
     fn texts(texts: &[&str]) -> Vec<String> {
@@ -85,10 +144,12 @@ mod tests {
             working_dir: "srv/app".to_owned(),
             user: "www-data:adm".to_owned(),
             stop_signal: "SIGQUIT".to_owned(),
+            volumes: [("data".to_owned(), serde_json::json!({}))].into(),
             ..RunConfig::default()
         };
         let (machine, warnings) = configured(&config).unwrap();
         assert_eq!(machine.env, ["A=b=c\n", "PATH=/x", "E="]);
+        assert_eq!(machine.volumes, ["/data"]);
         assert_eq!(warnings.len(), 2);
         assert_eq!(warnings[0], "the image's environment has \"novalue\", which is not KEY=VALUE; it is left out");
         assert_eq!((machine.cwd.as_str(), machine.user.as_str(), machine.stop_signal), ("/srv/app", "www-data:adm", 3));

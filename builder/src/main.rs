@@ -21,7 +21,6 @@ use builder::uki::Section;
 use builder::{cmdline, embedded, initrd, squash, tools, uki};
 use clap::Parser;
 use cli::{Build, Cli, Command};
-use initramfs::image::OnExit;
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
@@ -54,7 +53,8 @@ fn run(cli: Cli) -> Result<()> {
 fn build(build: Build, progress: &Progress) -> Result<()> {
     let source = build.image.context("no IMAGE given (see --help)")?;
     let output = Output::new(build.output.as_deref(), &source.stem());
-    let cmdline = cmdline::cmdline(build.platform.arch, build.kernel_args.as_deref(), build.debug)?;
+    let cmdline = cmdline::cmdline(build.platform.arch, build.kernel_args.as_deref(), build.machine.debug)?;
+    let options = build.machine.options();
     // What can be refused is refused before the work that takes time.
     let disk = output.begin()?;
     let mut needs = vec![tools::MKSQUASHFS];
@@ -75,12 +75,11 @@ fn build(build: Build, progress: &Progress) -> Result<()> {
         build.platform
     );
 
-    let on_exit = if build.reboot { OnExit::Reboot } else { OnExit::PowerOff };
     let machine = Machine {
         name: source.to_string(),
         platform: build.platform,
         container,
-        options: Options { on_exit, debug: build.debug },
+        options,
         cmdline,
         kernel: find::find(build.kernel.kernel.as_deref(), build.platform.arch, &cache::directory()?, progress)?,
     };
@@ -105,7 +104,7 @@ fn make(machine: &Machine, disk: TempFile, output: &Output, progress: &Progress)
     let stub = machine.kernel.stub(machine.platform.arch)?;
     let modules = modules::select(&machine.kernel)?;
     let packing = initrd::packing(&machine.kernel)?;
-    let configure = |root| machine::configure(&machine.name, &machine.container.config.config, root, machine.options);
+    let configure = |root| machine::configure(&machine.name, &machine.container.config.config, root, &machine.options);
     for warning in configure(machine.platform.arch.root_type)?.1 {
         progress.warn(warning);
     }

@@ -229,6 +229,9 @@ pub struct RunConfig {
     /// STOPSIGNAL.
     #[serde(default, deserialize_with = "null_is_default")]
     pub stop_signal: String,
+    /// VOLUME: the keys are directories, the values nothing.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub volumes: BTreeMap<String, serde_json::Value>,
 }
 
 /// The layers' identities.

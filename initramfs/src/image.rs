@@ -4,12 +4,14 @@
 //! `=`, quotes and newlines.
 
 use crate::guid::Guid;
+use crate::limits::Limits;
 use crate::signal;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// The version of this contract. It grows with every change that an older init would misread.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The image's configuration, `/etc/nanoos/image.json` in the initramfs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +47,79 @@ pub struct Image {
     /// Kernel and init speak on the console.
     #[serde(default)]
     pub debug: bool,
+    /// Kernel settings, by their names as sysctl(8) writes them: `vm.swappiness`.
+    #[serde(default)]
+    pub sysctls: BTreeMap<String, String>,
+    /// The volume that becomes swap, if any.
+    #[serde(default)]
+    pub swap: Option<Swap>,
+    /// The root takes no writes: only /tmp, /run and [`Image::volumes`] do.
+    #[serde(default)]
+    pub read_only: bool,
+    /// MiB that may be written over the root, in memory and swap; without it, as much as the machine can spare.
+    #[serde(default)]
+    pub overlay_mib: Option<u32>,
+    /// VOLUME: directories that are writable even if the root is not, absolute inside the root.
+    #[serde(default)]
+    pub volumes: Vec<String>,
+    /// The program starts when the network has its address, or has had its time.
+    #[serde(default = "default_true")]
+    pub wait_network: bool,
+    /// Kernel modules may be loaded for the machine's life, and the kernel loads those that programs ask for.
+    #[serde(default)]
+    pub late_modules: bool,
+    /// Neither the program nor what it starts can gain privileges by setuid files (PR_SET_NO_NEW_PRIVS).
+    #[serde(default)]
+    pub no_new_privileges: bool,
+    /// Resource limits other than the defaults.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Whether the program runs as PID 1 of a PID namespace; without it, programs named like an init do.
+    #[serde(default)]
+    pub pid1: Option<bool>,
+    /// Where the machine may get its configuration from when it starts.
+    #[serde(default)]
+    pub user_data: UserData,
+    /// What a machine does whose user data cannot be acted on.
+    #[serde(default)]
+    pub bad_user_data: BadUserData,
+}
+
+/// The volume that becomes swap. It is used only where it is provably this one, and holds nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Swap {
+    /// The name that the image's block device mapping gives it, `xvdb`: on EC2 the volume itself knows it.
+    pub device: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// With a key that is made at each boot and never leaves the kernel.
+    #[serde(default = "default_true")]
+    pub encrypted: bool,
+}
+
+/// Whether the machine asks for user data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UserData {
+    /// Where it runs on EC2.
+    #[default]
+    Ec2,
+    /// Wherever it runs.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What becomes of a machine whose user data cannot be acted on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BadUserData {
+    /// It starts its program without them.
+    #[default]
+    Ignore,
+    /// It ends, as if its program had.
+    Halt,
 }
 
 /// What the machine does when its program ends, whether well or badly.
@@ -56,6 +131,10 @@ pub enum OnExit {
     PowerOff,
     /// Start again.
     Reboot,
+}
+
+fn default_true() -> bool {
+    true
 }
 
 fn default_cwd() -> String {
@@ -131,6 +210,18 @@ impl Image {
             root,
             on_exit: OnExit::default(),
             debug: false,
+            sysctls: BTreeMap::new(),
+            swap: None,
+            read_only: false,
+            overlay_mib: None,
+            volumes: Vec::new(),
+            wait_network: true,
+            late_modules: false,
+            no_new_privileges: false,
+            limits: Limits::default(),
+            pid1: None,
+            user_data: UserData::default(),
+            bad_user_data: BadUserData::default(),
         }
     }
 
@@ -181,8 +272,26 @@ impl Image {
         if !(1..=64).contains(&self.stop_signal) {
             return Err("stop_signal is not the number of a signal");
         }
+        if !self.sysctls.keys().all(|name| is_sysctl(name)) {
+            return Err("sysctls has a name that is none, such as vm.swappiness");
+        }
+        if !self.volumes.iter().all(|path| path.starts_with('/') && !has_nul(path)) {
+            return Err("volumes has an entry that is not an absolute path");
+        }
+        if self.swap.as_ref().is_some_and(|swap| swap.device.is_empty() || swap.bytes == 0) {
+            return Err("swap names no device, or one of no size");
+        }
         Ok(())
     }
+}
+
+/// Whether a text is the name of a kernel setting: parts with dots or slashes between them, and no way out of
+/// /proc/sys.
+#[must_use]
+pub fn is_sysctl(name: &str) -> bool {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/*:@".contains(&byte);
+    let parts = || name.split(['.', '/']);
+    name.bytes().all(known) && parts().count() > 1 && parts().all(|part| !part.is_empty())
 }
 
 #[cfg(test)]
@@ -197,7 +306,7 @@ mod tests {
 
     #[test]
     fn the_least_document_gets_the_defaults() {
-        let json = format!(r#"{{"version":1,"argv":["/bin/true"],"root":"{ESP_TYPE}"}}"#);
+        let json = format!(r#"{{"version":2,"argv":["/bin/true"],"root":"{ESP_TYPE}"}}"#);
         let image = Image::parse(json.as_bytes()).unwrap();
         assert_eq!(image, Image::new(vec!["/bin/true".to_owned()], ESP_TYPE));
     }
@@ -205,20 +314,25 @@ mod tests {
     #[test]
     fn a_document_from_the_future_is_refused_by_its_version_and_not_by_its_fields() {
         assert_eq!(
-            refusal(r#"{"version":2,"novelty":true}"#),
-            "version 2 of the image configuration is not known, this init knows version 1: \
+            refusal(r#"{"version":999,"novelty":true}"#),
+            "version 999 of the image configuration is not known, this init knows version 2: \
              build the image with the builder that this init comes with"
         );
     }
 
     #[test]
     fn what_no_machine_can_act_on_is_refused() {
-        let with = |fields: &str| refusal(&format!(r#"{{"version":1,"root":"{ESP_TYPE}",{fields}}}"#));
+        let with = |fields: &str| refusal(&format!(r#"{{"version":2,"root":"{ESP_TYPE}",{fields}}}"#));
         assert_eq!(with(r#""argv":[]"#), "argv names no program");
         assert_eq!(with(r#""argv":["a\u0000"]"#), "argv has a NUL byte, which no program can be given");
         assert_eq!(with(r#""argv":["a"],"env":["=x"]"#), "env has an entry that is not KEY=VALUE");
         assert_eq!(with(r#""argv":["a"],"cwd":"tmp""#), "cwd is not an absolute path");
         assert_eq!(with(r#""argv":["a"],"stop_signal":0"#), "stop_signal is not the number of a signal");
+        for name in ["swappiness", "../x.y", "vm..x", "", "/vm.x"] {
+            let refused = with(&format!(r#""argv":["a"],"sysctls":{{"{name}":"1"}}"#));
+            assert_eq!(refused, "sysctls has a name that is none, such as vm.swappiness", "{name}");
+        }
+        assert_eq!(with(r#""argv":["a"],"volumes":["x"]"#), "volumes has an entry that is not an absolute path");
         assert!(with(r#""argv":["a"],"colour":"red""#).contains("unknown field `colour`"));
         assert!(refusal("garbage").starts_with("not an image configuration"));
     }

@@ -8,5 +8,6 @@
 pub mod cpio;
 pub mod guid;
 pub mod image;
+pub mod limits;
 pub mod paths;
 pub mod signal;

@@ -1,0 +1,176 @@
+//! The options that say how the machine behaves: what `docker run` has options for, and what only a machine has.
+
+use builder::machine::{Options, RootOptions};
+use clap::Args;
+use initramfs::image::{BadUserData, OnExit, Swap, UserData, is_sysctl};
+use initramfs::limits::{Limits, NamedLimit};
+
+/// How many bytes are a GiB.
+const GIB: u64 = 1 << 30;
+
+/// How the machine behaves.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "The machine")]
+pub(crate) struct MachineArgs {
+    /// Reboot instead of powering off when the entrypoint exits
+    #[arg(short = 'b', long)]
+    pub(crate) reboot: bool,
+
+    /// Show on the console what happens at boot
+    #[arg(short, long)]
+    pub(crate) debug: bool,
+
+    /// Size of the second volume, which becomes encrypted swap where it is blank; 0: none
+    #[arg(short = 'w', long, value_name = "GIB", default_value_t = 1, value_parser = clap::value_parser!(u16).range(..=1024))]
+    pub(crate) swap: u16,
+
+    /// Leave the swap unencrypted
+    #[arg(long)]
+    pub(crate) plain_swap: bool,
+
+    /// A kernel setting, such as net.core.somaxconn=4096; may be repeated
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = sysctl)]
+    pub(crate) sysctl: Vec<(String, String)>,
+
+    /// Let nothing be written but /tmp, /run and the image's volumes
+    #[arg(long, conflicts_with = "overlay_size")]
+    pub(crate) read_only: bool,
+
+    /// How much may be written, in memory and swap [default: half of the memory, and all of the swap]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) overlay_size: Option<u32>,
+
+    /// Start the entrypoint at once, without waiting for the network's address
+    #[arg(long)]
+    pub(crate) no_wait_network: bool,
+
+    /// Pack all of the kernel's modules, and let them be loaded for the machine's life
+    #[arg(long)]
+    pub(crate) late_modules: bool,
+
+    /// Let nobody gain privileges by setuid programs
+    #[arg(long)]
+    pub(crate) no_new_privileges: bool,
+
+    /// A resource limit as docker run takes it, such as core=0 or nofile=1024:4096; may be repeated
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    pub(crate) ulimit: Vec<NamedLimit>,
+
+    /// Run the entrypoint as PID 1 of its own PID namespace [default: only for /init and /sbin/init]
+    #[arg(long, value_name = "YES|NO", num_args = 0..=1, default_missing_value = "yes", require_equals = true, value_parser = yes_or_no)]
+    pub(crate) pid1: Option<bool>,
+
+    /// Take environment, arguments, host name and settings from the instance's user data: on ec2, always or never
+    #[arg(long, value_name = "WHEN", default_value = "ec2", value_parser = user_data)]
+    pub(crate) user_data: UserData,
+
+    /// What to do where user data cannot be acted on: ignore them, or halt
+    #[arg(long, value_name = "WHAT", default_value = "ignore", value_parser = bad_user_data)]
+    pub(crate) bad_user_data: BadUserData,
+
+    /// The machine's name until the network tells another [default: localhost]
+    #[arg(long, value_name = "NAME", value_parser = hostname)]
+    pub(crate) hostname: Option<String>,
+
+    /// Seconds that the entrypoint has to stop before it is killed [default: 10]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(..=86_400))]
+    pub(crate) stop_timeout: Option<u32>,
+}
+
+impl MachineArgs {
+    /// What they say, as values of the contract.
+    pub(crate) fn options(&self) -> Options {
+        let mut limits = Limits::default();
+        for NamedLimit(name, limit) in &self.ulimit {
+            limits.set((name.clone(), *limit));
+        }
+        let swap = Swap { device: "xvdb".to_owned(), bytes: u64::from(self.swap) * GIB, encrypted: !self.plain_swap };
+        Options {
+            on_exit: if self.reboot { OnExit::Reboot } else { OnExit::PowerOff },
+            debug: self.debug,
+            sysctls: self.sysctl.iter().cloned().collect(),
+            swap: (self.swap > 0).then_some(swap),
+            root: RootOptions { read_only: self.read_only, overlay_mib: self.overlay_size },
+            no_wait_network: self.no_wait_network,
+            late_modules: self.late_modules,
+            no_new_privileges: self.no_new_privileges,
+            limits,
+            pid1: self.pid1,
+            user_data: self.user_data,
+            bad_user_data: self.bad_user_data,
+            hostname: self.hostname.clone(),
+            stop_timeout: self.stop_timeout,
+        }
+    }
+}
+
+/// VMify's users write `-s:net.core.somaxconn=4096`, with a colon.
+fn sysctl(text: &str) -> Result<(String, String), String> {
+    let text = text.strip_prefix(':').unwrap_or(text);
+    let (name, value) = text.split_once('=').ok_or("it is not NAME=VALUE")?;
+    if !is_sysctl(name) {
+        return Err(format!("{name:?} is no kernel setting, such as vm.swappiness"));
+    }
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("it is yes or no".to_owned()),
+    }
+}
+
+fn user_data(text: &str) -> Result<UserData, String> {
+    match text {
+        "ec2" => Ok(UserData::Ec2),
+        "always" => Ok(UserData::Always),
+        "never" => Ok(UserData::Never),
+        _ => Err("it is ec2, always or never".to_owned()),
+    }
+}
+
+fn bad_user_data(text: &str) -> Result<BadUserData, String> {
+    match text {
+        "ignore" => Ok(BadUserData::Ignore),
+        "halt" => Ok(BadUserData::Halt),
+        _ => Err("it is ignore or halt".to_owned()),
+    }
+}
+
+/// As Linux and DNS take it (RFC 1123): 64 bytes, letters, digits and hyphens between dots.
+fn hostname(text: &str) -> Result<String, String> {
+    let is_label = |label: &str| {
+        let inside = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        !label.is_empty() && label.bytes().all(inside) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    if text.len() <= 64 && text.split('.').all(is_label) {
+        Ok(text.to_owned())
+    } else {
+        Err("it is not letters, digits and hyphens, of 64 at most".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_read_in_both_spellings() {
+        let read = |text| sysctl(text).unwrap();
+        assert_eq!(read("vm.swappiness=1"), ("vm.swappiness".to_owned(), "1".to_owned()));
+        assert_eq!(read(":dev.hpet.max-user-freq=64").0, "dev.hpet.max-user-freq");
+        assert_eq!(read("kernel.core_pattern=|/x a=b").1, "|/x a=b");
+        assert_eq!(sysctl("vm.swappiness").unwrap_err(), "it is not NAME=VALUE");
+        assert!(sysctl("../../etc/passwd=x").unwrap_err().contains("is no kernel setting"));
+    }
+
+    #[test]
+    fn host_names_are_those_that_a_machine_can_have() {
+        assert!(hostname("web-1.example.org").is_ok());
+        for bad in ["", "-a", "a-", "a..b", "a b", "a_b", &"a".repeat(65)] {
+            assert!(hostname(bad).is_err(), "{bad}");
+        }
+    }
+}
