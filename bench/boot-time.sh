@@ -23,29 +23,10 @@ while (($#)); do
     shift
 done
 [[ $runs =~ ^[1-9][0-9]*$ ]] || die "--runs takes a number, not $runs"
-for tool in apt-get dpkg-deb depmod umoci; do
-    command -v "$tool" >/dev/null || die "$tool is missing (Debian packages apt, dpkg, kmod, umoci)"
-done
+command -v umoci >/dev/null || die "umoci is missing (Debian package umoci)"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-
-# Debian's kernel of our own version line, newest first; the release's standard one where there is none.
-unpack_stock_kernel() {
-    local meta package
-    for meta in linux-image-6.12-cloud-amd64 linux-image-cloud-amd64; do
-        package=$(apt-cache depends "$meta" 2>/dev/null | awk '/Depends: linux-image-/ { print $2; exit }')
-        [[ -z $package ]] || break
-    done
-    [[ -n $package ]] || die "apt knows no cloud kernel; try apt-get update"
-    chmod 755 "$work" # apt downloads as a user of its own
-    (cd "$work" && apt-get -qq download "$package" 2>/dev/null) || die "apt-get download $package failed"
-    dpkg-deb -x "$work/$package"_*.deb "$work/stock"
-    [[ -d $work/stock/usr/lib/modules && ! -e $work/stock/lib ]] && ln -s usr/lib "$work/stock/lib"
-    release=$(basename "$work"/stock/lib/modules/*)
-    depmod -b "$work/stock" "$release"
-    cp "$ours/stub.efi" "$work/stock/" # the EFI stub does not belong to the kernel: the same for both
-}
 
 make_image() {
     local program
@@ -80,12 +61,13 @@ row() {
 }
 
 ours=$(kernel/build.sh)
-unpack_stock_kernel
+stock=$(tests/stock-kernel)
+release=$(basename "$stock"/lib/modules/*)
 make_image
 cargo build --quiet --package builder
 builder=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/builder
 "$builder" "oci:$work/image" -o "$work/ours.raw"
-"$builder" --kernel "$work/stock" "oci:$work/image" -o "$work/stock.raw"
+"$builder" --kernel "$stock" "oci:$work/image" -o "$work/stock.raw"
 
 for ((run = 1; run <= runs; run++)); do
     for kernel in ours stock; do

@@ -185,13 +185,14 @@ escaped() { printf '%s' "${1//,/,,}"; }
 disk_arguments() {
     local boot_order='' # of the firmware's choices; QEMU's own kernel loader wants the first place for itself
     [[ $firmware != uefi ]] || boot_order=,bootindex=0
+    # The places on the bus leave room for a caller's own disks, before and behind these.
     # snapshot=on: writes go to a nameless temporary file.
     qemu+=(-drive "if=none,id=root,format=$1,snapshot=on,file=$(escaped "$(realpath -- "$disk")")")
-    qemu+=(-device "nvme,drive=root,serial=nanoos-root$boot_order")
+    qemu+=(-device "nvme,drive=root,serial=nanoos-root,addr=0x10$boot_order")
     if ((swap)); then
         truncate -s "${swap}M" "$tmp/swap"
         qemu+=(-drive "if=none,id=swap,format=raw,cache=unsafe,discard=unmap,file=$(escaped "$tmp/swap")")
-        qemu+=(-device "nvme,drive=swap,serial=nanoos-swap")
+        qemu+=(-device "nvme,drive=swap,serial=nanoos-swap,addr=0x11")
     fi
 }
 

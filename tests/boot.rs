@@ -3,13 +3,15 @@
 //! Beside them stands `demo`, which has no image of its own. A scenario that needs code has a `check.rs` in its folder, named here. `cargo test -p tests --test boot NAME` runs
 //! one of them.
 
+use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::fs;
 use std::num::NonZero;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
-use tests::scenario::{Code, Scenario, run};
+use tests::scenario::{Code, Disks, Scenario, run};
 
 mod demo;
 #[path = "scenarios/env/check.rs"]
@@ -28,28 +30,27 @@ fn main() -> ExitCode {
         arguments.test_threads = Some(processors.min(MOST_MACHINES));
     }
     let folders = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
-    let trials = match fs::read_dir(&folders) {
-        Ok(entries) => {
-            entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).map(|path| trial(&path))
-        }
+    let folders = match fs::read_dir(&folders) {
+        Ok(entries) => entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()),
         Err(error) => {
             eprintln!("read {}: {error}", folders.display());
             return ExitCode::FAILURE;
         }
     };
-    let mut trials: Vec<Trial> = trials.collect();
+    let scenarios: Vec<_> = folders.map(|folder| (Scenario::load(&folder), folder)).collect();
+    let disks = Arc::new(Disks::new(scenarios.iter().filter_map(|(scenario, _)| scenario.as_ref().ok())));
+    let mut trials: Vec<Trial> =
+        scenarios.into_iter().map(|(scenario, folder)| trial(scenario, &folder, disks.clone())).collect();
+    drop(disks);
     trials.push(Trial::test("demo", || demo::run().map_err(|error| Failed::from(format!("{error:#}")))));
     trials.sort_by(|a, b| a.name().cmp(b.name()));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn trial(folder: &Path) -> Trial {
+fn trial(scenario: Result<Scenario>, folder: &Path, disks: Arc<Disks>) -> Trial {
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let code = CODE.iter().find(|(folder, _)| *folder == name).map(|(_, code)| *code);
-    let folder = folder.to_owned();
     Trial::test(name, move || {
-        Scenario::load(&folder)
-            .and_then(|scenario| run(scenario, code))
-            .map_err(|error| Failed::from(format!("{error:#}")))
+        scenario.and_then(|scenario| run(scenario, code, &disks)).map_err(|error| Failed::from(format!("{error:#}")))
     })
 }

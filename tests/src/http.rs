@@ -27,7 +27,14 @@ pub struct Response {
 /// # Errors
 /// When nobody answers, or no HTTP.
 pub fn get(port: u16, path: &str) -> Result<Response> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    get_from(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), path)
+}
+
+/// Asks the server at an address, in the calling thread's network.
+///
+/// # Errors
+/// When nobody answers, or no HTTP.
+pub fn get_from(address: SocketAddr, path: &str) -> Result<Response> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE).with_context(|| format!("connect to {address}"))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;

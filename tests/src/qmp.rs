@@ -2,10 +2,11 @@
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long QEMU may take to answer; its main loop is never blocked for long.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -14,6 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Qmp {
     stream: BufReader<UnixStream>,
+    /// Events that came while an answer was awaited, the first one first.
+    events: VecDeque<Value>,
 }
 
 impl Qmp {
@@ -24,7 +27,7 @@ impl Qmp {
     pub fn connect(socket: &Path) -> Result<Self> {
         let stream = UnixStream::connect(socket).with_context(|| format!("connect to {}", socket.display()))?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        let mut qmp = Qmp { stream: BufReader::new(stream) };
+        let mut qmp = Qmp { stream: BufReader::new(stream), events: VecDeque::new() };
         let greeting = qmp.read()?;
         if greeting.get("QMP").is_none() {
             bail!("QEMU greets with {greeting}");
@@ -48,7 +51,31 @@ impl Qmp {
             if let Some(error) = answer.get("error") {
                 bail!("QEMU refuses {command}: {error}");
             }
-            // An event: they come at any time.
+            self.events.push_back(answer); // they come at any time
+        }
+    }
+
+    /// Waits for an event that is wanted; what came before it is forgotten.
+    ///
+    /// # Errors
+    /// When QEMU ends or the time is over before.
+    pub fn wait_for_event(&mut self, wanted: impl Fn(&Value) -> bool, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let event = match self.events.pop_front() {
+                Some(event) => event,
+                None => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    // Zero would mean forever.
+                    self.stream.get_ref().set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+                    let event = self.read();
+                    self.stream.get_ref().set_read_timeout(Some(PATIENCE))?;
+                    event?
+                }
+            };
+            if wanted(&event) {
+                return Ok(());
+            }
         }
     }
 

@@ -7,8 +7,9 @@ use crate::{http, port, workspace};
 use anyhow::{Context, Result, bail};
 use regex::Regex;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::pipe;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -112,25 +113,49 @@ impl Vm {
         }
     }
 
+    /// Waits for console lines that match, one for each pattern, in any order, after the last one that was waited for.
+    ///
+    /// # Errors
+    /// As [`Vm::wait_for_line`].
+    pub fn wait_for_lines(&mut self, patterns: &[Regex], patience: Duration) -> Result<()> {
+        let (deadline, from) = (Instant::now() + patience, self.next_line);
+        let mut last = from;
+        for pattern in patterns {
+            self.next_line = from;
+            self.wait_for_line(pattern, deadline.saturating_duration_since(Instant::now()))?;
+            last = last.max(self.next_line);
+        }
+        self.next_line = last;
+        Ok(())
+    }
+
     /// Asks the web server at a port of the machine until it answers, whatever it answers.
     ///
     /// # Errors
     /// When the machine ends or the time is over before; when [`Options::ports`] lacks the port.
     pub fn wait_for_http(&mut self, port: u16, path: &str, patience: Duration) -> Result<http::Response> {
-        let host_port = self.host_port(port)?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.host_port(port)?));
+        self.wait_for_http_at(address, path, patience)
+    }
+
+    /// The same at an address of the machine in a lab's network.
+    ///
+    /// # Errors
+    /// When the machine ends or the time is over before.
+    pub fn wait_for_http_at(&mut self, address: SocketAddr, path: &str, patience: Duration) -> Result<http::Response> {
         let deadline = Instant::now() + patience;
         loop {
             // QEMU takes the connection itself, and drops it while nobody listens in the machine.
-            let error = match http::get(host_port, path) {
+            let error = match http::get_from(address, path) {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
             if let Some(status) = self.group.status()? {
-                bail!("the machine ended ({status}) before its port {port} answered");
+                bail!("the machine ended ({status}) before {address} answered");
             }
             self.check_health()?;
             if Instant::now() >= deadline {
-                return Err(error.context(format!("no answer from port {port} within {} s", patience.as_secs())));
+                return Err(error.context(format!("no answer from {address} within {} s", patience.as_secs())));
             }
             thread::sleep(POLL);
         }
@@ -154,6 +179,16 @@ impl Vm {
         Ok(())
     }
 
+    /// Presses the three keys, once.
+    ///
+    /// # Errors
+    /// When QEMU is gone.
+    pub fn press_ctrl_alt_del(&mut self) -> Result<()> {
+        let keys = ["ctrl", "alt", "delete"].map(|key| json!({ "type": "qcode", "data": key }));
+        self.qmp.execute("send-key", &json!({ "keys": keys })).context("press ctrl-alt-del")?;
+        Ok(())
+    }
+
     /// QEMU's monitor, for whatever else a test does to a machine.
     pub fn qmp(&mut self) -> &mut Qmp {
         &mut self.qmp
@@ -174,6 +209,16 @@ impl Vm {
                 None => {}
             }
         }
+    }
+
+    /// Waits until the machine has reset itself.
+    ///
+    /// # Errors
+    /// When it does not within this time, or ends.
+    pub fn wait_for_reset(&mut self, patience: Duration) -> Result<()> {
+        let by_itself = |event: &Value| event["event"] == "RESET" && event["data"]["guest"] == true;
+        self.qmp.wait_for_event(by_itself, patience).context("wait for the machine to reset itself")?;
+        self.check_health()
     }
 
     /// What the machine has written so far.

@@ -71,6 +71,26 @@ fn executable(messages: &[u8], name: &str) -> Option<PathBuf> {
     })
 }
 
+/// A directory with Debian's stock cloud kernel, for `--kernel`.
+///
+/// # Errors
+/// When it cannot be downloaded.
+pub fn stock_kernel() -> Result<&'static Path> {
+    static KERNEL: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let result = KERNEL.get_or_init(|| fetch_stock_kernel().map_err(|error| format!("{error:#}")));
+    result.as_deref().map_err(|error| anyhow::Error::msg(error.clone()))
+}
+
+fn fetch_stock_kernel() -> Result<PathBuf> {
+    builder()?; // the EFI stub is of our kernel's directory
+    let output = guarded(root().join("tests/stock-kernel")).stderr(Stdio::inherit()).output();
+    let output = output.context("start tests/stock-kernel")?;
+    if !output.status.success() {
+        bail!("tests/stock-kernel: {}", output.status);
+    }
+    Ok(String::from_utf8(output.stdout).context("read what tests/stock-kernel wrote")?.trim_end().into())
+}
+
 /// A static program of the workspace, by its package's name, for an otherwise empty root.
 ///
 /// # Errors

@@ -5,14 +5,28 @@
 //! probe exit STATUS          ends with this status
 //! probe identity             prints user, group, groups and working directory
 //! probe kernel-log           prints the kernel's log with its time stamps, up to this moment
+//! probe wait                 waits for ever
+//! probe signal PID SIGNAL    sends a signal
+//! probe ignore SIGNAL...     ignores signals from here on
+//! probe crash SIGNAL         dies of it
+//! probe cat FILE             prints a file
+//! probe list DIRECTORY       prints the names in it, sorted
+//! probe fill FILE            writes until there is no space left, says so, removes it
+//! probe eat-memory           takes memory until the kernel ends it
+//! probe orphans COUNT        leaves so many children to PID 1, ends them at once, says when they were reaped
+//! probe fork-bomb            is one
+//! probe log MB/S SECONDS     writes lines at that rate (0: as fast as it can), says how many
 //! probe serve                serves files over HTTP on port 80: GET /proc/self/environ
 //! ```
 //!
 //! Several may stand after one another, with `then` between them.
 
+mod exhaust;
 mod identity;
 mod kernel_log;
+mod log;
 mod serve;
+mod signals;
 
 use std::io;
 use std::process::ExitCode;
@@ -39,8 +53,29 @@ fn perform(words: &[String]) -> io::Result<ExitCode> {
         ["exit", status] => return status.parse().map(u8::into).map_err(io::Error::other),
         ["identity"] => identity::print()?,
         ["kernel-log"] => kernel_log::print()?,
+        ["wait"] => loop {
+            std::thread::park();
+        },
+        ["signal", process, signal] => signals::send(process, signal)?,
+        ["ignore", ref names @ ..] => signals::ignore(names)?,
+        ["crash", signal] => signals::crash(signal)?,
+        ["cat", file] => print!("{}", String::from_utf8_lossy(&std::fs::read(file)?)),
+        ["list", directory] => list(directory)?,
+        ["fill", file] => exhaust::fill(file)?,
+        ["eat-memory"] => exhaust::memory(),
+        ["orphans", count] => exhaust::orphans(count)?,
+        ["fork-bomb"] => exhaust::fork_bomb(),
+        ["log", rate, seconds] => log::write(rate, seconds)?,
         ["serve"] => serve::forever()?,
         _ => return Err(io::Error::other("the probe knows no such thing")),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn list(directory: &str) -> io::Result<()> {
+    let names = std::fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let mut names = names.collect::<io::Result<Vec<_>>>()?;
+    names.sort();
+    names.iter().for_each(|name| println!("{directory}: {name}"));
+    Ok(())
 }

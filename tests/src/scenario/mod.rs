@@ -12,32 +12,75 @@
 //!
 //! [build]
 //! options = ["-b"]                # further arguments of the builder
+//! kernel = "debian"               # Debian's stock cloud kernel instead of ours
+//!
+//! [damage]                        # done to the disk before it boots
+//! truncate = 60                   # percent that are left
+//! root = [{ at = 0, bytes = 4096 }]   # bytes of the root partition that are inverted
+//! gpt = "table"                   # of the primary partition table; or "header"
+//! image-json = "missing"          # or "corrupted", or "future": of version 999
 //!
 //! [boot]                          # see Options in vm.rs
 //! memory = 256
 //!
+//! [[disks]]                       # further NVMe disks, compared bit by bit afterwards
+//! name = "data"                   # their serial too, unless serial = "nanoos-swap" (with swap = 0 in [boot])
+//! content = "ext4"                # blank, random, last-block, zero-first-mib; or file = "NAME" of the folder
+//! # size = 64, before-root = false; plugged = false: a step plugs it in; unchanged = false: it may be written
+//!
+//! [network]                       # instead of QEMU's user network: real servers, in a network namespace
+//! bridges = { br0 = ["10.1.0.1/24", "fd00:1::1/64"] }   # and our own addresses on them
+//! nics = [{ bridge = "br0" }]     # the machine's, nic0 first; this one is there when none is named
+//! # or: ec2 = true                # EC2's addresses, dnsmasq as "dhcp", chronyd as "ntp", a stand-in as "imds"
+//!
+//! [network.servers.dhcp]          # dnsmasq, chronyd, radvd, or `lab`: this crate's own, which misbehave as told
+//! command = "dnsmasq --dhcp-range=10.1.0.20,10.1.0.20,2m"   # what every one needs is added: lab/server.rs
+//! # files = { "NAME" = "content" }: in its working directory. start = false: a step starts it
+//!
 //! [[steps]]                       # in this order; each takes within = SECONDS, too
 //! console = "^hello$"             # a line, after the last one that was waited for
 //! [[steps]]
-//! http = { port = 80, path = "/", status = 200, contains = "Welcome" }
+//! consoles = ["^a$", "^b$"]       # these lines in any order
+//! [[steps]]
+//! http = { port = 80, path = "/", status = 200, contains = "Welcome" }   # host = "10.1.0.20" in a [network]
+//! [[steps]]
+//! server = { name = "dhcp", says = "DHCPACK" }              # a line of its log, after the last that was waited for
+//! [[steps]]
+//! stop = "dhcp"                   # or start
+//! [[steps]]
+//! run = { command = "ip neigh", prints = "10.1.0.20" }      # in the namespace, repeated until it does
+//! [[steps]]
+//! cut = "nic0"                    # the cable: the machine sees its link go. mend = "nic0" puts it back
+//! [[steps]]
+//! plug = "data"                   # a disk or a network card that was not there; unplug = "nic0" pulls one out
 //! [[steps]]
 //! check = true                    # the scenario's own check.rs: see boot.rs
 //! [[steps]]
-//! press = "power-button"
+//! press = "power-button"          # or "ctrl-alt-del"
 //! [[steps]]
-//! end = "power-off"               # without it the machine is killed after the last step
+//! end = "power-off"               # or "reboot". Without an end the machine is killed after the last step
+//! [[steps]]
+//! boot = true                     # after power-off: once more with the same disks, as they are now
 //! ```
 
+pub mod damage;
+mod devices;
 mod disk;
 mod run;
+pub mod step;
 
+pub use disk::Disks;
 pub use run::run;
 
+use crate::disks;
+use crate::lab::Network;
 use crate::vm::{Options, Vm};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use damage::Damage;
 use serde::Deserialize;
 use std::fs;
 use std::path::{Path, PathBuf};
+use step::Step;
 
 /// What a folder describes.
 #[derive(Debug, Clone, Deserialize)]
@@ -51,9 +94,16 @@ pub struct Scenario {
     /// How the disk is made.
     #[serde(default)]
     pub build: Build,
+    /// What is broken on it then.
+    pub damage: Option<Damage>,
     /// How the machine is started.
     #[serde(default)]
     pub boot: Options,
+    /// Further disks.
+    #[serde(default)]
+    pub disks: Vec<disks::Plan>,
+    /// A network of the scenario's own, in place of QEMU's user network.
+    pub network: Option<Network>,
     /// What must happen, one after the other.
     pub steps: Vec<Step>,
     /// Patterns that no console line may match.
@@ -118,60 +168,19 @@ pub enum Base {
 pub struct Build {
     /// Further arguments.
     pub options: Vec<String>,
+    /// The kernel.
+    pub kernel: Kernel,
 }
 
-/// One thing that must happen, or is done; exactly one field besides `within` is set.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Step {
-    /// Seconds until it must have happened.
-    pub within: Option<u64>,
-    /// A pattern that a console line matches.
-    pub console: Option<String>,
-    /// A question to a server in the machine.
-    pub http: Option<Http>,
-    /// The scenario's own code.
-    pub check: Option<bool>,
-    /// Something that is pressed.
-    pub press: Option<Button>,
-    /// How the machine ends.
-    pub end: Option<End>,
-}
-
-/// A GET request and what its answer must be.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Http {
-    /// The machine's port.
-    pub port: u16,
-    /// The path that is asked for.
-    pub path: String,
-    /// The answer's status.
-    pub status: u16,
-    /// What the answer's body contains.
-    pub contains: String,
-}
-
-impl Default for Http {
-    fn default() -> Self {
-        Http { port: 80, path: "/".to_owned(), status: 200, contains: String::new() }
-    }
-}
-
-/// What can be pressed on a machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+/// The kernel of a disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Button {
-    /// The ACPI power button.
-    PowerButton,
-}
-
-/// How a machine ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum End {
-    /// It switches itself off.
-    PowerOff,
+pub enum Kernel {
+    /// Ours, of `kernel/build.sh`.
+    #[default]
+    Own,
+    /// Debian's stock cloud kernel.
+    Debian,
 }
 
 /// What a scenario does that TOML cannot say: its `check.rs`.
@@ -198,19 +207,7 @@ impl Scenario {
 
     fn parse(text: &str) -> Result<Self> {
         let scenario: Scenario = toml::from_str(text)?;
-        if scenario.steps.is_empty() {
-            bail!("a scenario without steps proves nothing");
-        }
-        for (index, step) in scenario.steps.iter().enumerate() {
-            let Step { within: _, console, http, check, press, end } = step;
-            let actions = [console.is_some(), http.is_some(), check == &Some(true), press.is_some(), end.is_some()];
-            if actions.iter().filter(|action| **action).count() != 1 {
-                bail!("step {} is not exactly one of console, http, check, press, end", index + 1);
-            }
-            if end.is_some() && index + 1 < scenario.steps.len() {
-                bail!("step {} ends the machine before the last step", index + 1);
-            }
-        }
+        step::check(&scenario.steps)?;
         Ok(scenario)
     }
 }
@@ -218,6 +215,7 @@ impl Scenario {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use step::End;
 
     #[test]
     fn what_is_not_said_has_its_default() {

@@ -1,0 +1,92 @@
+//! Takes all there is: memory, space, processes.
+
+use nix::unistd::{ForkResult, fork};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::process;
+use std::thread;
+use std::time::{Duration, Instant};
+
+const MIB: usize = 1 << 20;
+/// How often the orphans are counted.
+const POLL: Duration = Duration::from_millis(5);
+/// How long it may take until they are gone.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Takes memory, and touches it, until the kernel ends it.
+pub(crate) fn memory() -> ! {
+    let mut taken = Vec::new();
+    loop {
+        taken.push(vec![1_u8; MIB]);
+    }
+}
+
+/// Writes a file until it may not be longer, says so, and removes it.
+pub(crate) fn fill(path: &str) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    let block = vec![1; MIB];
+    let mut written = 0;
+    let error = loop {
+        match file.write(&block) {
+            Ok(count) => written += count,
+            Err(error) => break error,
+        }
+    };
+    println!("fill: {path} takes {} MiB, then: {error}", written / MIB);
+    drop(file);
+    fs::remove_file(path)
+}
+
+/// Leaves many children to PID 1, has them end all at once, and says how long it took until they were reaped.
+pub(crate) fn orphans(count: &str) -> io::Result<()> {
+    let count: usize = count.parse().map_err(io::Error::other)?;
+    let before = processes()?;
+    let (mut ready, mut orphan_s_ready) = io::pipe()?;
+    let (mut gate, gate_keeper) = io::pipe()?;
+    // SAFETY: this process has one thread.
+    if let ForkResult::Child = unsafe { fork() }? {
+        drop(gate_keeper);
+        for _ in 0..count {
+            // SAFETY: as above.
+            if let ForkResult::Child = unsafe { fork() }? {
+                let _ = orphan_s_ready.write_all(&[0]);
+                drop(orphan_s_ready);
+                let _ = gate.read(&mut [0]); // until nobody holds its other end
+                process::exit(0);
+            }
+        }
+        process::exit(0);
+    }
+    drop(gate);
+    drop(orphan_s_ready);
+    let mut bytes = vec![0; count];
+    ready.read_exact(&mut bytes)?;
+    println!("orphans: {count} wait");
+    let start = Instant::now();
+    drop(gate_keeper);
+    // Our own child, their parent, is a zombie of ours.
+    while processes()? > before + 1 {
+        if start.elapsed() > PATIENCE {
+            return Err(io::Error::other(format!("{} processes are left", processes()?)));
+        }
+        thread::sleep(POLL);
+    }
+    println!("orphans: {count} ended and reaped within {} ms", start.elapsed().as_millis());
+    Ok(())
+}
+
+/// The number of all processes, zombies too: the fourth field of /proc/loadavg is `RUNNING/ALL` (proc(5)).
+fn processes() -> io::Result<usize> {
+    let text = fs::read_to_string("/proc/loadavg")?;
+    let all = text.split([' ', '/']).nth(4).and_then(|all| all.parse().ok());
+    all.ok_or_else(|| io::Error::other("/proc/loadavg is not as expected"))
+}
+
+/// Every process makes more of itself, for ever.
+pub(crate) fn fork_bomb() -> ! {
+    println!("fork-bomb: lit");
+    loop {
+        // SAFETY: this process has one thread. A failure is what a bomb meets in the end; it goes on.
+        let _ = unsafe { fork() };
+    }
+}

@@ -1,0 +1,32 @@
+//! Servers for a lab network (`tests/src/lab`) that real ones cannot be made to be. The first argument says which:
+//!
+//! ```text
+//! lab imds [FILE]            EC2's instance metadata on port 80, user data from FILE (none if there is no such file)
+//! ```
+//!
+//! They run in the foreground and tell on stderr what they are asked and what they answer.
+
+mod imds;
+
+use anyhow::{Result, bail};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match serve(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lab: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(words: &[&str]) -> Result<()> {
+    match words {
+        ["imds"] => imds::serve("user-data".as_ref()),
+        ["imds", file] => imds::serve(file.as_ref()),
+        _ => bail!("there is no server {words:?}"),
+    }
+}
