@@ -1,6 +1,7 @@
 //! The network: every card up, each with what DHCP gives it, for the machine's life.
 
 pub mod dhcp4;
+pub mod domain;
 pub mod link;
 pub mod names;
 
@@ -12,6 +13,7 @@ use dhcp4::packet::{Lease, Mac, decode};
 use dhcp4::transport::{Transport, seed};
 use link::{Address, LinkNews, Links};
 use std::fs;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -176,6 +178,12 @@ impl Network {
         self.cards.iter().filter_map(|card| card.client.lease()).collect()
     }
 
+    /// The time servers that the network tells, the preferred one first.
+    #[must_use]
+    pub fn ntp_servers(&self) -> Vec<IpAddr> {
+        self.leases().into_iter().flat_map(|lease| &lease.ntp).copied().map(IpAddr::from).collect()
+    }
+
     /// Whether leases came or went since this was last asked.
     pub fn take_change(&mut self) -> bool {
         std::mem::take(&mut self.changed)
@@ -254,15 +262,16 @@ impl Card {
 
     /// Sets up what a lease says; what the kernel refuses of it is told, and the rest still holds.
     fn configure(&self, links: &mut Links, lease: &Lease) {
-        let Lease { address, prefix, router, mtu, time, .. } = lease;
+        let Lease { address, prefix, routes, mtu, time, .. } = lease;
         let what = format!("network: {}", self.name);
         if let Some(mtu) = mtu {
             links.set_mtu(self.link, *mtu).or_warn(&what);
         }
         links.add_address(self.address(lease)).or_warn(&what);
-        if let Some(router) = router {
-            links.set_default_route(self.address(lease), *router, self.metric).or_warn(&what);
+        for router in routes.iter().filter(|route| route.prefix == 0).filter_map(|route| route.router) {
+            links.set_default_route(self.address(lease), router, self.metric).or_warn(&what);
         }
+        let router = routes.iter().find(|route| route.prefix == 0).and_then(|route| route.router);
         let router = router.map_or_else(|| "no router".to_owned(), |router| format!("router {router}"));
         info!("{what} has {address}/{prefix} for {} s, {router}", time.as_secs());
     }

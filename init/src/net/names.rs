@@ -35,7 +35,7 @@ impl Names {
         let mut search = Vec::new();
         for lease in leases {
             servers.extend(lease.dns.iter().copied());
-            search.extend(lease.domain.clone());
+            search.extend(lease.domain.iter().filter(|_| lease.search.is_empty()).chain(&lease.search).cloned());
         }
         let servers = unique(servers);
         Names {
@@ -121,10 +121,12 @@ mod tests {
             time,
             renew_after: time / 2,
             rebind_after: time / 8 * 7,
-            router: None,
+            routes: Vec::new(),
             dns: dns.iter().copied().map(Ipv4Addr::from).collect(),
             hostname: hostname.map(str::to_owned),
             domain: domain.map(str::to_owned),
+            search: Vec::new(),
+            ntp: Vec::new(),
             mtu: None,
         }
     }

@@ -1,6 +1,7 @@
 //! DHCPv4 messages as bytes. What a server sends is hostile until proven otherwise: every length is checked, and a
 //! value that could do harm further on (a name with a newline, a netmask with holes) counts as absent.
 
+use crate::net::domain::{decode_list, is_host_name};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ mod option {
     pub(super) const HOSTNAME: u8 = 12;
     pub(super) const DOMAIN: u8 = 15;
     pub(super) const MTU: u8 = 26;
+    pub(super) const NTP: u8 = 42;
     pub(super) const REQUESTED_ADDRESS: u8 = 50;
     pub(super) const LEASE_TIME: u8 = 51;
     pub(super) const OVERLOAD: u8 = 52;
@@ -32,17 +34,22 @@ mod option {
     pub(super) const RENEW_AFTER: u8 = 58;
     pub(super) const REBIND_AFTER: u8 = 59;
     pub(super) const CLIENT: u8 = 61;
+    pub(super) const SEARCH: u8 = 119; // RFC 3397
+    pub(super) const ROUTES: u8 = 121; // RFC 3442
     pub(super) const END: u8 = 255;
 }
 
-/// What we ask a server to tell.
-const WANTED: [u8; 8] = [
+/// What we ask a server to tell. Routes stand before the router (RFC 3442).
+const WANTED: [u8; 11] = [
     option::NETMASK,
+    option::ROUTES,
     option::ROUTER,
     option::DNS,
     option::HOSTNAME,
     option::DOMAIN,
     option::MTU,
+    option::NTP,
+    option::SEARCH,
     option::RENEW_AFTER,
     option::REBIND_AFTER,
 ];
@@ -135,16 +142,31 @@ pub struct Lease {
     pub renew_after: Duration,
     /// When to ask any server.
     pub rebind_after: Duration,
-    /// The way to everywhere else.
-    pub router: Option<Ipv4Addr>,
+    /// The ways to elsewhere.
+    pub routes: Vec<Route>,
     /// Name servers, the preferred one first.
     pub dns: Vec<Ipv4Addr>,
     /// The machine's name.
     pub hostname: Option<String>,
-    /// The domain that short names are looked up in.
+    /// The machine's domain.
     pub domain: Option<String>,
+    /// The domains that short names are looked up in, where not only in its own.
+    pub search: Vec<String>,
+    /// Time servers.
+    pub ntp: Vec<Ipv4Addr>,
     /// The link's MTU, bytes.
     pub mtu: Option<u16>,
+}
+
+/// A way to a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// The network's first address; 0.0.0.0 with a prefix of 0 is everywhere.
+    pub network: Ipv4Addr,
+    /// Length of its prefix.
+    pub prefix: u8,
+    /// The router that leads there; without one, the network is on the link.
+    pub router: Option<Ipv4Addr>,
 }
 
 /// Reads a message; `None` unless it is a whole reply to this card's request.
@@ -194,10 +216,12 @@ fn lease(address: Ipv4Addr, options: &Options) -> Option<Lease> {
         time: duration(time),
         renew_after: duration(renew),
         rebind_after: duration(rebind),
-        router: options.address(option::ROUTER).filter(|router| !router.is_unspecified()),
-        dns: options.get(option::DNS).unwrap_or_default().chunks_exact(4).filter_map(self::address).collect(),
+        routes: routes(options),
+        dns: options.addresses(option::DNS),
         hostname: options.text(option::HOSTNAME).filter(|name| is_host_name(name)),
         domain: options.text(option::DOMAIN).filter(|name| is_host_name(name)),
+        search: decode_list(&options.get(option::SEARCH).unwrap_or_default()),
+        ntp: options.addresses(option::NTP),
         // Below 576 bytes IPv4 itself does not work (RFC 791).
         mtu: options
             .get(option::MTU)
@@ -225,14 +249,32 @@ fn classful_prefix(address: Ipv4Addr) -> u8 {
     }
 }
 
-/// Whether a name can be written into /etc/hosts and resolv.conf: dotted labels (RFC 1123), 253 bytes at the most.
-fn is_host_name(name: &str) -> bool {
-    let is_label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-            && !label.starts_with('-')
-    };
-    name.len() <= 253 && name.split('.').all(is_label)
+/// Classless static routes; where there are none, the router's (RFC 3442: never both).
+fn routes(options: &Options) -> Vec<Route> {
+    let classless = options.get(option::ROUTES).map(|list| classless(&list)).unwrap_or_default();
+    if !classless.is_empty() {
+        return classless;
+    }
+    let router = options.address(option::ROUTER).filter(|router| !router.is_unspecified());
+    router.map(|router| Route { network: Ipv4Addr::UNSPECIFIED, prefix: 0, router: Some(router) }).into_iter().collect()
+}
+
+/// A list of routes: length of the prefix, as many bytes of the network as that has, the router's address.
+fn classless(mut list: &[u8]) -> Vec<Route> {
+    let mut routes = Vec::new();
+    while let [prefix @ 0..=32, rest @ ..] = list {
+        let Some((significant, rest)) = rest.split_at_checked(usize::from(prefix.div_ceil(8))) else { break };
+        let Some((router, rest)) = rest.split_first_chunk::<4>() else { break };
+        let mut network = [0; 4];
+        network.iter_mut().zip(significant).for_each(|(byte, told)| *byte = *told);
+        // Bits behind the prefix should be zero; the kernel insists.
+        let mask = u32::MAX.checked_shl(32 - u32::from(*prefix)).unwrap_or(0);
+        let network = Ipv4Addr::from(u32::from_be_bytes(network) & mask);
+        let router = Some(Ipv4Addr::from(*router)).filter(|router| !router.is_unspecified());
+        routes.push(Route { network, prefix: *prefix, router });
+        list = rest;
+    }
+    routes
 }
 
 /// The options, in the order they came, from all the places that may hold some.
@@ -274,6 +316,11 @@ impl Options {
         let mut pieces = self.0.iter().filter(|(found, _)| *found == code).map(|(_, value)| value).peekable();
         pieces.peek()?;
         Some(pieces.flatten().copied().collect())
+    }
+
+    fn addresses(&self, code: u8) -> Vec<Ipv4Addr> {
+        let addresses = self.get(code).unwrap_or_default();
+        addresses.chunks_exact(4).filter_map(address).filter(|address| !address.is_unspecified()).collect()
     }
 
     /// The first address of an option.

@@ -18,10 +18,12 @@ fn lease(last: u8) -> Lease {
         time: seconds(3600),
         renew_after: seconds(1800),
         rebind_after: seconds(3150),
-        router: Some(SERVER),
+        routes: Vec::new(),
         dns: vec![SERVER],
         hostname: None,
         domain: None,
+        search: Vec::new(),
+        ntp: Vec::new(),
         mtu: None,
     }
 }

@@ -46,6 +46,10 @@ fn lease_with(extra: &[(u8, &[u8])]) -> Lease {
     }
 }
 
+fn everywhere(last: u8) -> Route {
+    Route { network: Ipv4Addr::UNSPECIFIED, prefix: 0, router: Some(Ipv4Addr::new(10, 0, 2, last)) }
+}
+
 #[test]
 fn an_acknowledgement_as_ec2_gives_it() {
     assert_eq!(
@@ -57,13 +61,36 @@ fn an_acknowledgement_as_ec2_gives_it() {
             time: Duration::from_secs(3600),
             renew_after: Duration::from_secs(1800),
             rebind_after: Duration::from_secs(3150),
-            router: Some(Ipv4Addr::new(10, 0, 2, 2)),
+            routes: vec![everywhere(2)],
             dns: vec![Ipv4Addr::new(10, 0, 2, 3), Ipv4Addr::new(10, 0, 2, 4)],
             hostname: Some("ip-10-0-2-15".to_owned()),
             domain: Some("eu-central-1.compute.internal".to_owned()),
+            search: Vec::new(),
+            ntp: Vec::new(),
             mtu: Some(9001),
         }
     );
+}
+
+#[test]
+fn classless_routes_take_the_place_of_the_router() {
+    // RFC 3442's own example of 10.17.0.0/16 with stray bits behind the prefix, a network on the link, everywhere.
+    let list = [20, 10, 17, 0xFF, 10, 0, 2, 1, 32, 169, 254, 169, 254, 0, 0, 0, 0, 0, 10, 0, 2, 9];
+    let on_link = Route { network: Ipv4Addr::new(169, 254, 169, 254), prefix: 32, router: None };
+    let routed =
+        Route { network: Ipv4Addr::new(10, 17, 0xF0, 0), prefix: 20, router: Some(Ipv4Addr::new(10, 0, 2, 1)) };
+    assert_eq!(lease_with(&[(121, &list)]).routes, [routed, on_link, everywhere(9)]);
+    // What breaks off ends the list; with nothing whole in it, the router is better than no way out.
+    assert_eq!(lease_with(&[(121, &list[..20])]).routes, [routed, on_link]);
+    assert_eq!(lease_with(&[(121, &[33, 1, 2, 3, 4, 5, 6, 7, 8, 9])]).routes, [everywhere(2)]);
+    assert_eq!(lease_with(&[(121, &[])]).routes, [everywhere(2)]);
+}
+
+#[test]
+fn time_servers_and_the_search_list() {
+    let lease = lease_with(&[(42, &[10, 0, 2, 9, 0, 0, 0, 0, 10, 0, 2, 10, 1]), (119, b"\x01a\x03org\0\x01b\xC0\x02")]);
+    assert_eq!(lease.ntp, [Ipv4Addr::new(10, 0, 2, 9), Ipv4Addr::new(10, 0, 2, 10)]);
+    assert_eq!(lease.search, ["a.org", "b.org"]);
 }
 
 #[test]
@@ -72,7 +99,7 @@ fn values_that_could_do_harm_count_as_absent() {
     assert_eq!(lease_with(&[(15, b"a b")]).domain, None);
     assert_eq!(lease_with(&[(26, &[0, 68])]).mtu, None);
     assert_eq!(lease_with(&[(1, &[255, 0, 255, 0])]).prefix, 8);
-    assert_eq!(lease_with(&[(3, &[0, 0, 0, 0])]).router, None);
+    assert_eq!(lease_with(&[(3, &[0, 0, 0, 0])]).routes, []);
     let nonsense = lease_with(&[(58, &[0xFF; 4]), (59, &[0xFF; 4])]);
     assert_eq!((nonsense.renew_after.as_secs(), nonsense.rebind_after.as_secs()), (1800, 3150));
     let at_once = lease_with(&[(58, &[0; 4]), (59, &[0; 4])]);
