@@ -21,5 +21,6 @@ pub mod power;
 pub mod rcu;
 pub mod root;
 pub mod shutdown;
+pub mod swap;
 pub mod sys;
 pub mod uevent;

@@ -1,14 +1,16 @@
 //! The machine while it runs: one place where init waits for whatever comes next, and sees to it.
 
 use crate::drivers::Drivers;
+use crate::log::OrWarn;
 use crate::net::names::Names;
 use crate::net::{Network, Socket};
 use crate::power::{self, Asked, Buttons};
 use crate::root::Root;
+use crate::swap::SwapSpace;
 use crate::uevent::{Received, Uevent, Uevents};
 use crate::{debug, info, warn};
 use anyhow::{Context, Result};
-use initramfs::image::OnExit;
+use initramfs::image::{Image, OnExit};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -27,6 +29,8 @@ pub struct Machine {
     pub network: Network,
     /// The application's root, once it is mounted: names that change later are written there.
     pub root: Option<Root>,
+    /// The swap volume.
+    pub swap: SwapSpace,
     /// How often somebody has asked for the end of the machine.
     pub presses: usize,
     uevents: Uevents,
@@ -53,7 +57,7 @@ impl Machine {
     ///
     /// # Errors
     /// When the kernel lets init listen to no uevents or signals: nothing can be done then.
-    pub fn listen(hostname: &str) -> Result<Self> {
+    pub fn listen(image: &Image) -> Result<Self> {
         let mut signals = SigSet::from(Signal::SIGCHLD);
         signals.extend(power::SIGNALS.iter().map(|(signal, _)| *signal));
         signals.thread_block().context("block signals")?;
@@ -64,11 +68,12 @@ impl Machine {
             drivers: Drivers::open(),
             network: Network::open(),
             root: None,
+            swap: SwapSpace::new(image.swap.clone()),
             presses: 0,
             uevents: Uevents::listen()?,
             signals,
             buttons: Buttons::default(),
-            hostname: hostname.to_owned(),
+            hostname: image.hostname.clone(),
             written: None,
             watched: None,
             ended: None,
@@ -220,7 +225,12 @@ impl Machine {
             self.drivers.load_for(modalias);
         }
         match (subsystem.as_str(), action.as_str()) {
-            ("block", _) => self.disks_changed = true,
+            ("block", _) => {
+                self.disks_changed = true;
+                if action == "add" {
+                    self.swap.on_disk();
+                }
+            }
             ("net", "add") => interface.iter().for_each(|name| self.network.adopt(name)),
             ("net", "remove") => link.iter().for_each(|link| self.network.forget(*link)),
             ("input", "add") => {
@@ -251,6 +261,9 @@ impl Machine {
                 Ok(status) if status.pid().is_some() && status.pid() == self.watched => {
                     self.ended = Some(status);
                     self.watched = None;
+                }
+                Ok(status) if self.swap.on_end(status) => {
+                    self.root.iter().for_each(|root| root.grow().or_warn("root").unwrap_or(()));
                 }
                 Ok(status) => debug!("reaped {status:?}"),
                 Err(errno) => {

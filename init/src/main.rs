@@ -47,7 +47,7 @@ fn machine_life(end: &mut OnExit) -> Result<()> {
     *end = image.on_exit;
     log::set_debug(image.debug);
 
-    let mut machine = Machine::listen(&image.hostname)?;
+    let mut machine = Machine::listen(&image)?;
     timed("drivers", || machine.coldplug())?;
     let outcome = run(&mut machine, &image);
     shutdown::finish(&mut machine);
@@ -57,7 +57,7 @@ fn machine_life(end: &mut OnExit) -> Result<()> {
 /// What the machine is for: the application in its root, from its start to its end.
 fn run(machine: &mut Machine, image: &Image) -> Result<()> {
     let partition = timed("disk", || find_root(machine, image))?;
-    let root = timed("root", || Root::mount(&partition, &mut machine.drivers)).context("boot")?;
+    let root = timed("root", || Root::mount(&partition, image, &mut machine.drivers)).context("boot")?;
     machine.root = Some(root);
     timed("network", || wait_for_network(machine))?;
     machine.refresh_names();
@@ -65,6 +65,7 @@ fn run(machine: &mut Machine, image: &Image) -> Result<()> {
     let entrypoint = timed("launch", || launch(machine, image))?;
     machine.watch(entrypoint);
     rcu::relax();
+    machine.swap.begin(&mut machine.drivers);
     let asked = loop {
         if let Err(asked) = machine.turn(None) {
             break asked;

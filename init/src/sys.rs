@@ -1,5 +1,7 @@
 //! What neither rustix nor nix offers as safe code. Every `unsafe` of init stands in this file.
 
+pub mod block;
+
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{ForkResult, Pid};
 use std::io;

@@ -29,6 +29,8 @@ pub struct Config {
     pub stop_signal: String,
     /// EXPOSE, such as `80/tcp`.
     pub ports: Vec<String>,
+    /// VOLUME.
+    pub volumes: Vec<String>,
 }
 
 /// A layout that is being written.
@@ -110,7 +112,7 @@ impl Layout {
 
 /// The `config` object (config.md); what is not said is left out, as other tools do.
 fn config_json(config: &Config) -> Value {
-    let ports: serde_json::Map<String, Value> = config.ports.iter().map(|port| (port.clone(), json!({}))).collect();
+    let set = |keys: &[String]| Value::Object(keys.iter().map(|key| (key.clone(), json!({}))).collect());
     let mut object = serde_json::Map::new();
     for (key, value) in [
         ("Entrypoint", json!(config.entrypoint)),
@@ -119,7 +121,8 @@ fn config_json(config: &Config) -> Value {
         ("User", json!(config.user)),
         ("WorkingDir", json!(config.cwd)),
         ("StopSignal", json!(config.stop_signal)),
-        ("ExposedPorts", Value::Object(ports)),
+        ("ExposedPorts", set(&config.ports)),
+        ("Volumes", set(&config.volumes)),
     ] {
         if !matches!(value.to_string().as_str(), "[]" | "{}" | "\"\"") {
             object.insert(key.to_owned(), value);

@@ -16,6 +16,9 @@
 //! probe orphans COUNT        leaves so many children to PID 1, ends them at once, says when they were reaped
 //! probe fork-bomb            is one
 //! probe log MB/S SECONDS     writes lines at that rate (0: as fast as it can), says how many
+//! probe swap SECONDS         waits for swap, and prints it
+//! probe write FILE           tries to make a file
+//! probe mount PATH           prints what is mounted there
 //! probe serve                serves files over HTTP on port 80: GET /proc/self/environ
 //! ```
 //!
@@ -27,6 +30,7 @@ mod kernel_log;
 mod log;
 mod serve;
 mod signals;
+mod storage;
 
 use std::io;
 use std::process::ExitCode;
@@ -66,6 +70,9 @@ fn perform(words: &[String]) -> io::Result<ExitCode> {
         ["orphans", count] => exhaust::orphans(count)?,
         ["fork-bomb"] => exhaust::fork_bomb(),
         ["log", rate, seconds] => log::write(rate, seconds)?,
+        ["swap", seconds] => storage::swap(seconds)?,
+        ["write", file] => storage::write(file),
+        ["mount", path] => storage::mount(path)?,
         ["serve"] => serve::forever()?,
         _ => return Err(io::Error::other("the probe knows no such thing")),
     }

@@ -119,5 +119,6 @@ fn write_image(scenario: &Scenario, layout: &Path) -> Result<()> {
         cwd: image.cwd.clone(),
         stop_signal: image.stop_signal.clone(),
         ports: Vec::new(),
+        volumes: image.volumes.clone(),
     })
 }

@@ -8,7 +8,7 @@
 //! [image]                         # an empty root with one static program, unless from = "nginx"
 //! program = "probe"               # package of the workspace, put at /probe; or "hello", or "" for none
 //! entrypoint = ["/probe", "say", "hello"]
-//! # cmd, env, user, cwd, stop-signal as in a Dockerfile; the folder's own root/ is laid over the program
+//! # cmd, env, user, cwd, stop-signal, volumes as in a Dockerfile; the folder's own root/ is laid over the program
 //!
 //! [build]
 //! options = ["-b"]                # further arguments of the builder
@@ -134,6 +134,8 @@ pub struct Image {
     pub cwd: String,
     /// STOPSIGNAL.
     pub stop_signal: String,
+    /// VOLUME.
+    pub volumes: Vec<String>,
 }
 
 impl Default for Image {
@@ -147,6 +149,7 @@ impl Default for Image {
             user: String::new(),
             cwd: String::new(),
             stop_signal: String::new(),
+            volumes: Vec::new(),
         }
     }
 }

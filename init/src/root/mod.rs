@@ -1,0 +1,248 @@
+//! The application's root: the squashed image, read-only, under an overlay that takes the writes, or without one.
+
+pub mod writes;
+
+use crate::drivers::Drivers;
+use crate::log::OrWarn;
+use crate::mounts;
+use crate::sys::block::set_read_only;
+use anyhow::{Context, Result, ensure};
+use initramfs::image::Image;
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid, chownat, fstat, openat2,
+    utimensat,
+};
+use rustix::io::Errno;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use sys_mount::{Mount, MountFlags};
+use writes::WRITES;
+
+/// The squashed image.
+const LOWER: &str = "/lower";
+/// What a read-only root lacks of the image: mount points.
+const SKELETON: &str = "/overlay/skeleton";
+/// Where the parts are joined before they become the machine's root.
+const JOINED: &str = "/root";
+
+/// The root of the application, as a directory that is open: init itself stays in the initramfs, and reaches into
+/// the image only by paths that cannot leave it.
+#[derive(Debug)]
+pub struct Root {
+    directory: OwnedFd,
+    read_only: bool,
+    overlay_mib: Option<u32>,
+}
+
+impl Root {
+    /// Mounts the squashed image of a partition, and all that belongs in and over it.
+    ///
+    /// # Errors
+    /// The step that failed, with its device or directory.
+    pub fn mount(partition: &Path, image: &Image, drivers: &mut Drivers) -> Result<Self> {
+        drivers.file_system("squashfs")?;
+        drivers.file_system("overlay")?;
+        protect(partition).or_warn("root");
+        mount("squashfs", partition, LOWER, MountFlags::RDONLY, "")?;
+        writes::mount(image.overlay_mib)?;
+        if image.read_only {
+            join_read_only(image)?;
+        } else {
+            join()?;
+        }
+
+        let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(JOINED, directory, Mode::empty()).context("open the image's root")?;
+        let root = Root { directory, read_only: image.read_only, overlay_mib: image.overlay_mib };
+        root.let_volumes_take_writes(&image.volumes);
+        mounts::share_with(&root.directory)?;
+        // Over the initramfs, as switch_root(8) does it: a program whose root is not the root of its mounts counts as
+        // locked into a chroot, and the kernel lets it make no user namespaces.
+        rustix::mount::mount_move(JOINED, "/").context("move the image's root over the initramfs")?;
+        Ok(root)
+    }
+
+    /// Lets more be written, now that there is swap.
+    ///
+    /// # Errors
+    /// What mount(2) answers.
+    pub fn grow(&self) -> Result<()> {
+        writes::grow(self.overlay_mib)
+    }
+
+    /// A volume is a file system of its own, as Docker makes it: what needs one (another overlay) works there. One that
+    /// the image has put something into stays part of the root if that takes writes.
+    fn let_volumes_take_writes(&self, volumes: &[String]) {
+        let volumes = volumes.iter().map(String::as_str);
+        let always = writes::WRITABLE.iter().copied().filter(|_| self.read_only);
+        for (number, path) in always.chain(volumes).enumerate() {
+            if self.read_only || self.is_empty_directory(path) {
+                writes::make_writable(&self.directory, path, number).or_warn("root");
+            }
+        }
+        for name in writes::NAMES.iter().filter(|_| self.read_only) {
+            writes::bind_file(&self.directory, &format!("/etc/{name}"), name).or_warn("root");
+        }
+    }
+
+    fn is_empty_directory(&self, path: &str) -> bool {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let path = path.trim_start_matches('/');
+        match openat2(&self.directory, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
+            Ok(directory) => writes::is_empty(&directory).unwrap_or(false),
+            Err(Errno::NOENT) => self.make_directory(path).is_ok(),
+            Err(_) => false,
+        }
+    }
+
+    /// Makes a file with this content and mode 0644, in place of whatever the image has there.
+    ///
+    /// It is written beside and renamed: nobody reads half of it, and what stood there (a symbolic link to a
+    /// daemon's file, a device) is not followed or opened.
+    ///
+    /// # Errors
+    /// The step that failed, with the path.
+    pub fn write_file(&self, directory: &str, name: &str, content: &[u8]) -> Result<()> {
+        if self.read_only {
+            return self.rewrite_file(directory, name, content).with_context(|| format!("write {directory}/{name}"));
+        }
+        let attempt = || -> Result<()> {
+            let directory = self.make_directory(directory)?;
+            let temporary = format!(".{name}.nanoos");
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let _ = rustix::fs::unlinkat(&directory, temporary.as_str(), AtFlags::empty());
+            let file = rustix::fs::openat(&directory, temporary.as_str(), flags, Mode::from_raw_mode(0o644))?;
+            // The mode above went through the umask.
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(0o644))?;
+            File::from(file).write_all(content)?;
+            rustix::fs::renameat(&directory, temporary.as_str(), &directory, name)?;
+            Ok(())
+        };
+        attempt().with_context(|| format!("write {directory}/{name}"))
+    }
+
+    /// A root that takes no writes has files of init's own at the few places that init writes to.
+    fn rewrite_file(&self, directory: &str, name: &str, content: &[u8]) -> Result<()> {
+        let path = format!("{}/{name}", directory.trim_start_matches('/'));
+        let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+        let file = openat2(&self.directory, path, flags, Mode::empty(), resolve)?;
+        File::from(file).write_all(content)?;
+        Ok(())
+    }
+
+    /// Reads a regular file of at most `limit` bytes; `None` if the image has none such.
+    ///
+    /// # Errors
+    /// When it is something else, too long, or cannot be read.
+    pub fn read_file(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        let attempt = || -> Result<Option<Vec<u8>>> {
+            // O_NONBLOCK: opening a fifo would wait for a writer forever.
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let file = match openat2(&self.directory, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
+                Ok(file) => file,
+                Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+                Err(errno) => return Err(errno.into()),
+            };
+            let kind = FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode);
+            ensure!(kind == FileType::RegularFile, "not a regular file");
+            let mut content = Vec::new();
+            File::from(file).take(limit + 1).read_to_end(&mut content)?;
+            ensure!(content.len() as u64 <= limit, "longer than {limit} bytes");
+            Ok(Some(content))
+        };
+        attempt().with_context(|| format!("read {path} of the image"))
+    }
+
+    /// A directory inside the root, made where it is missing; symbolic links are followed as the application would.
+    fn make_directory(&self, path: &str) -> Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let open = || openat2(&self.directory, path, flags, Mode::empty(), ResolveFlags::IN_ROOT);
+        match open() {
+            Err(Errno::NOENT) => {
+                rustix::fs::mkdirat(&self.directory, path.trim_start_matches('/'), Mode::from_raw_mode(0o755))?;
+                Ok(open()?)
+            }
+            result => Ok(result?),
+        }
+    }
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+}
+
+fn mount(what: &str, source: &Path, at: &str, flags: MountFlags, data: &str) -> Result<()> {
+    make_directory(at)?;
+    Mount::builder()
+        .fstype(what)
+        .flags(flags)
+        .data(data)
+        .mount(source, at)
+        .map(|_| ())
+        .with_context(|| format!("mount {what} {} on {at}", source.display()))
+}
+
+fn make_directory(path: &str) -> Result<String> {
+    fs::create_dir_all(path).with_context(|| format!("make directory {path}"))?;
+    Ok(path.to_owned())
+}
+
+/// The squashed image under an overlay that takes the writes.
+fn join() -> Result<()> {
+    let upper = make_directory(&format!("{WRITES}/upper"))?;
+    let work = make_directory(&format!("{WRITES}/work"))?;
+    let lower = open_directory(LOWER)?;
+    // The joined root shows the upper directory's owner, mode and time: they must be the image's own.
+    copy_attributes_of(&lower, &upper).context("give the overlay the attributes of the image's root")?;
+    let layers = format!("lowerdir={LOWER},upperdir={upper},workdir={work}");
+    mount("overlay", Path::new("overlay"), JOINED, MountFlags::empty(), &layers)
+}
+
+/// The squashed image alone; or, where it has not all of the mount points, joined with what it lacks.
+fn join_read_only(image: &Image) -> Result<()> {
+    let volumes = image.volumes.iter().map(String::as_str);
+    let directories: Vec<&str> = volumes.chain([image.cwd.as_str()]).collect();
+    let lower = open_directory(LOWER)?;
+    if writes::complete(&lower, SKELETON, &directories).context("complete a root that takes no writes")? {
+        writes::join_read_only(SKELETON, LOWER, JOINED)
+    } else {
+        make_directory(JOINED)?;
+        rustix::mount::mount_move(LOWER, JOINED).context("move the squashed image")
+    }
+}
+
+/// Lets nobody write to the disk that the image is on, the application's mistakes included.
+fn protect(partition: &Path) -> Result<()> {
+    let name = partition.file_name().unwrap_or_default();
+    let sysfs = fs::canonicalize(Path::new("/sys/class/block").join(name)).context("find the root's disk")?;
+    let disk = sysfs.parent().and_then(Path::file_name).map(|disk| Path::new("/dev").join(disk));
+    for device in [Some(partition.to_owned()), disk].into_iter().flatten() {
+        let set = File::open(&device).and_then(set_read_only);
+        set.with_context(|| format!("make {} read-only", device.display()))?;
+    }
+    Ok(())
+}
+
+fn open_directory(path: &str) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).with_context(|| format!("open {path}"))
+}
+
+/// Gives a directory the owner, mode and time of another one.
+fn copy_attributes_of(from: &OwnedFd, to: &str) -> Result<()> {
+    copy_attributes_to(from, CWD, Path::new(to))
+}
+
+fn copy_attributes_to(from: &OwnedFd, base: impl AsFd, to: &Path) -> Result<()> {
+    let Stat { st_mode, st_uid, st_gid, st_mtime, st_mtime_nsec, .. } = fstat(from)?;
+    chownat(&base, to, Some(Uid::from_raw(st_uid)), Some(Gid::from_raw(st_gid)), AtFlags::empty())?;
+    rustix::fs::chmodat(&base, to, Mode::from_raw_mode(st_mode), AtFlags::empty())?;
+    let time = Timespec { tv_sec: st_mtime, tv_nsec: i64::try_from(st_mtime_nsec)? };
+    utimensat(base, to, &Timestamps { last_access: time, last_modification: time }, AtFlags::empty())?;
+    Ok(())
+}

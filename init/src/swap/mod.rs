@@ -1,0 +1,210 @@
+//! Swap on the ephemeral volume of the image: wiped at every boot, encrypted with a key that only the kernel holds.
+//!
+//! Nothing that holds data is ever written: a volume becomes swap only if it is the very one that the image names
+//! ([`volume`]), and holds nothing but zeros or our own mark ([`mark`]). In doubt there is no swap: that is an
+//! inconvenience, a lost volume is a disaster.
+//!
+//! To look at a whole volume takes seconds. A child of init does it, beside the application and with less right to the
+//! processor; the device it makes and what it swaps to are the kernel's, and stay when it ends.
+
+pub mod mapper;
+pub mod mark;
+pub mod volume;
+
+use crate::drivers::Drivers;
+use crate::log::OrWarn;
+use crate::sys::{self, block};
+use crate::{error, info, warn};
+use anyhow::{Context, Result, bail};
+use initramfs::image::Swap;
+use nix::sys::wait::WaitStatus;
+use nix::unistd::Pid;
+use rustix::fs::OFlags;
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Instant;
+
+/// What a kernel may have as modules that mapping and encrypting need; the kernel would ask for the ciphers by
+/// names, through a modprobe that this machine does not have.
+const MODULES: &[&str] = &["dm_mod", "dm_crypt", "xts", "ecb", "aesni_intel", "aes_generic"];
+
+/// The least right to the processor that a process can have (setpriority(2)).
+const LEAST: i32 = 19;
+
+/// A page, which is where the header of swap ends (`union swap_header` of `linux/swap.h`).
+const PAGE: usize = 4096;
+
+/// What an attempt of the child came to: its exit status.
+const ON: i32 = 0;
+const ABSENT: i32 = 3;
+const REFUSED: i32 = 4;
+
+/// The machine's swap, through its life.
+#[derive(Debug)]
+pub struct SwapSpace {
+    wanted: Option<Swap>,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The application is not running yet, or there is nothing to do any more.
+    Idle,
+    /// The volume was not there when it was last looked for.
+    Absent,
+    /// A child is at work.
+    Preparing(Pid),
+    /// In use.
+    On,
+}
+
+impl SwapSpace {
+    /// Swap as the image wants it; nothing happens yet.
+    #[must_use]
+    pub fn new(wanted: Option<Swap>) -> Self {
+        SwapSpace { wanted, state: State::Idle }
+    }
+
+    /// Starts to prepare the swap.
+    pub fn begin(&mut self, drivers: &mut Drivers) {
+        if self.wanted.is_some() {
+            MODULES.iter().for_each(|module| drivers.load_for(module));
+            self.look();
+        }
+    }
+
+    /// A disk has appeared: it may be the one.
+    pub fn on_disk(&mut self) {
+        if self.state == State::Absent {
+            self.look();
+        }
+    }
+
+    /// Takes note of the end of a child, if it was this one's. Gives whether there is swap now that was not before.
+    pub fn on_end(&mut self, status: WaitStatus) -> bool {
+        let (State::Preparing(child), Some(swap)) = (self.state, &self.wanted) else { return false };
+        if status.pid() != Some(child) {
+            return false;
+        }
+        self.state = match status {
+            WaitStatus::Exited(_, ON) => State::On,
+            WaitStatus::Exited(_, ABSENT) => {
+                warn!("swap: no volume says that it is {}: the machine runs without swap", swap.device);
+                State::Absent
+            }
+            // The child has said why.
+            _ => State::Idle,
+        };
+        self.state == State::On
+    }
+
+    fn look(&mut self) {
+        let Some(swap) = &self.wanted else { return };
+        let child = sys::fork(|| attempt(swap)).context("start a process for it").or_warn("swap");
+        self.state = child.map_or(State::Idle, State::Preparing);
+    }
+}
+
+/// In the child: the whole way from a volume to swap.
+fn attempt(swap: &Swap) -> i32 {
+    let start = Instant::now();
+    let found = match volume::find(&swap.device) {
+        Ok(None) => return ABSENT,
+        Ok(Some(volume)) => Ok(volume),
+        Err(error) => Err(error),
+    };
+    let outcome = found.and_then(|volume| {
+        let name = volume.display();
+        prepare(&volume, swap).with_context(|| format!("{name} is left as it is"))?;
+        info!("swap: on {name} after {} ms", start.elapsed().as_millis());
+        Ok(())
+    });
+    match outcome {
+        Ok(()) => ON,
+        Err(error) => {
+            error!("swap: {error:#}: the machine runs without swap");
+            REFUSED
+        }
+    }
+}
+
+fn prepare(volume: &Path, swap: &Swap) -> Result<()> {
+    rustix::process::setpriority_process(None, LEAST).context("be nice").or_warn("swap");
+    volume::examine(volume, swap.bytes)?;
+    take(volume, swap.bytes)?;
+    let device = mapper::map(volume, swap.bytes, swap.encrypted)?;
+    let length = swap.bytes.saturating_sub(2 * mark::AREA);
+    let write = || -> Result<()> {
+        let file = File::options().write(true).open(&device).context("open it")?;
+        if !swap.encrypted {
+            block::zero_out(&file, 0, length).context("wipe it")?;
+        }
+        file.write_all_at(&header(length), 0).context("write the header of swap")?;
+        file.sync_all().context("write the header of swap")
+    };
+    write().with_context(|| device.display().to_string())?;
+    let path = CString::new(device.as_os_str().as_bytes())?;
+    block::swap_on(&path).with_context(|| format!("swap to {}", device.display()))
+}
+
+/// Makes sure that the volume may be written to, and marks it.
+fn take(volume: &Path, size: u64) -> Result<()> {
+    // O_EXCL: nobody has mounted it or uses it in a device of their own, nor may while this looks at it. O_DIRECT: what
+    // is on it, and not what somebody remembers; nor is the memory filled with it.
+    let flags = OFlags::EXCL | OFlags::DIRECT;
+    let flags = i32::try_from(flags.bits()).unwrap_or(0);
+    let file = File::options().read(true).write(true).custom_flags(flags).open(volume).context("open it alone")?;
+    // Such reads and writes go by whole blocks in memory, too.
+    let mut memory = vec![0; mark::CHUNK + mark::BLOCK];
+    let start = memory.as_ptr().align_offset(mark::BLOCK);
+    let Some(buffer) = memory.get_mut(start..).and_then(|rest| rest.get_mut(..mark::CHUNK)) else {
+        bail!("no memory that is aligned to blocks");
+    };
+    let read = |offset: u64, buffer: &mut [u8]| -> io::Result<()> { file.read_exact_at(buffer, offset) };
+    mark::check(size, buffer, read)?;
+    for start in mark::areas(size) {
+        buffer.copy_from_slice(&mark::area(start, size));
+        file.write_all_at(buffer, start).context("mark it")?;
+    }
+    file.sync_all().context("mark it")
+}
+
+/// The first page of a swap device (mkswap(8)): its version, its last page, and the signature at the end.
+fn header(length: u64) -> [u8; PAGE] {
+    const SIGNATURE: &[u8] = b"SWAPSPACE2";
+    let mut page = [0; PAGE];
+    let last_page = u32::try_from(length / PAGE as u64).unwrap_or(u32::MAX).saturating_sub(1);
+    let parts =
+        [(1024, &1u32.to_ne_bytes()[..]), (1028, &last_page.to_ne_bytes()), (PAGE - SIGNATURE.len(), SIGNATURE)];
+    for (at, bytes) in parts {
+        page.iter_mut().skip(at).zip(bytes).for_each(|(to, from)| *to = *from);
+    }
+    page
+}
+
+/// Swaps no more, wherever the machine swaps to. This may take as long as reading everything back.
+pub fn off() {
+    let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
+    for device in swaps.lines().skip(1).filter_map(|line| line.split_whitespace().next()) {
+        let off = CString::new(device).map_err(io::Error::other).and_then(|path| block::swap_off(&path));
+        off.with_context(|| format!("swap to {device} no more")).or_warn("swap");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_is_what_mkswap_writes() {
+        let page = header(1022 << 20);
+        assert_eq!(page[1024..1028], [1, 0, 0, 0]);
+        assert_eq!(page[1028..1032], (1022u32 * 256 - 1).to_ne_bytes());
+        assert_eq!(&page[4086..], b"SWAPSPACE2");
+        assert!(page[..1024].iter().all(|byte| *byte == 0));
+    }
+}
