@@ -38,7 +38,7 @@ pub struct Options {
     pub memory: Option<u32>,
     /// Number of processors.
     pub processors: Option<u32>,
-    /// MiB of the blank swap volume; 0: none.
+    /// MiB of the blank swap volume; none unless said, as looking at every block of it takes a processor that emulates.
     pub swap: Option<u32>,
     /// Options of QEMU's user network, or `none`.
     pub net: Option<String>,
@@ -264,7 +264,7 @@ fn arguments(command: &mut Command, options: &Options, ports: &[(u16, u16)]) {
         ("--firmware", options.firmware.clone()),
         ("-m", options.memory.map(|memory| memory.to_string())),
         ("--smp", options.processors.map(|processors| processors.to_string())),
-        ("--swap", options.swap.map(|swap| swap.to_string())),
+        ("--swap", Some(options.swap.unwrap_or(0).to_string())),
         ("--net", options.net.clone()),
     ];
     for (name, value) in named {

@@ -5,8 +5,9 @@ use clap::Args;
 use initramfs::image::{BadUserData, OnExit, Swap, UserData, is_sysctl};
 use initramfs::limits::{Limits, NamedLimit};
 
-/// How many bytes are a GiB.
-const GIB: u64 = 1 << 30;
+/// The least and the most that a swap volume has, in MiB: its mark takes two (init's `swap/mark.rs`), and swap's own
+/// header counts pages in 32 bits.
+const SWAP_MIB: std::ops::RangeInclusive<u64> = 8..=1 << 20;
 
 /// How the machine behaves.
 #[derive(Debug, Args)]
@@ -20,9 +21,9 @@ pub(crate) struct MachineArgs {
     #[arg(short, long)]
     pub(crate) debug: bool,
 
-    /// Size of the second volume, which becomes encrypted swap where it is blank; 0: none
-    #[arg(short = 'w', long, value_name = "GIB", default_value_t = 1, value_parser = clap::value_parser!(u16).range(..=1024))]
-    pub(crate) swap: u16,
+    /// Size of the second volume, which becomes encrypted swap where it is blank, in GiB, or in MiB as 512M; 0: none
+    #[arg(short = 'w', long, value_name = "GIB", default_value = "1", value_parser = swap_size)]
+    pub(crate) swap: u64,
 
     /// Leave the swap unencrypted
     #[arg(long)]
@@ -84,7 +85,7 @@ impl MachineArgs {
         for NamedLimit(name, limit) in &self.ulimit {
             limits.set((name.clone(), *limit));
         }
-        let swap = Swap { device: "xvdb".to_owned(), bytes: u64::from(self.swap) * GIB, encrypted: !self.plain_swap };
+        let swap = Swap { device: "xvdb".to_owned(), bytes: self.swap, encrypted: !self.plain_swap };
         Options {
             on_exit: if self.reboot { OnExit::Reboot } else { OnExit::PowerOff },
             debug: self.debug,
@@ -102,6 +103,21 @@ impl MachineArgs {
             stop_timeout: self.stop_timeout,
         }
     }
+}
+
+/// Gives bytes.
+fn swap_size(text: &str) -> Result<u64, String> {
+    let (number, mib) = match text.strip_suffix(['M', 'm']) {
+        Some(number) => (number, 1),
+        None => (text.strip_suffix(['G', 'g']).unwrap_or(text), 1024),
+    };
+    let number: u64 =
+        number.parse().map_err(|_| "it is not a number of GiB, or of MiB with an M behind it".to_owned())?;
+    let size = number.saturating_mul(mib);
+    if size > 0 && !SWAP_MIB.contains(&size) {
+        return Err("swap has 8 MiB at least and 1024 GiB at most; 0 is none".to_owned());
+    }
+    Ok(size << 20)
 }
 
 /// VMify's users write `-s:net.core.somaxconn=4096`, with a colon.
@@ -164,6 +180,15 @@ mod tests {
         assert_eq!(read("kernel.core_pattern=|/x a=b").1, "|/x a=b");
         assert_eq!(sysctl("vm.swappiness").unwrap_err(), "it is not NAME=VALUE");
         assert!(sysctl("../../etc/passwd=x").unwrap_err().contains("is no kernel setting"));
+    }
+
+    #[test]
+    fn the_size_of_swap_is_in_gib_or_mib() {
+        assert_eq!((swap_size("0"), swap_size("2"), swap_size("64M")), (Ok(0), Ok(2 << 30), Ok(64 << 20)));
+        assert_eq!(swap_size("1G"), Ok(1 << 30));
+        for bad in ["", "x", "-1", "1.5", "4M", "1025", "99999999999999999999", "18446744073709551615"] {
+            assert!(swap_size(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

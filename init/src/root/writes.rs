@@ -1,9 +1,11 @@
 //! Where writes go: memory and swap, as much of them as the machine can spare.
 
+use crate::info;
 use anyhow::{Context, Result, bail};
 use rustix::fs::{CWD, FileType, Mode, OFlags, RawMode, ResolveFlags, mkdirat, openat2};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount_remount, move_mount, open_tree};
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path};
@@ -41,7 +43,9 @@ pub fn size(configured_mib: Option<u32>) -> u64 {
 /// # Errors
 /// What mkdir(2) or mount(2) answer.
 pub fn mount(configured_mib: Option<u32>) -> Result<()> {
-    let options = format!("mode=0755,size={}", size(configured_mib));
+    let size = size(configured_mib);
+    info!("root: {} MiB may be written", size >> 20);
+    let options = format!("mode=0755,size={size}");
     super::mount("tmpfs", Path::new("tmpfs"), WRITES, Flags::NODEV, &options)
 }
 
@@ -50,7 +54,9 @@ pub fn mount(configured_mib: Option<u32>) -> Result<()> {
 /// # Errors
 /// What mount(2) answers.
 pub fn grow(configured_mib: Option<u32>) -> Result<()> {
-    let options = std::ffi::CString::new(format!("size={}", size(configured_mib)))?;
+    let size = size(configured_mib);
+    info!("root: {} MiB may be written", size >> 20);
+    let options = CString::new(format!("size={size}"))?;
     mount_remount(WRITES, MountFlags::NODEV, options.as_c_str()).context("let the space for writes grow")
 }
 
