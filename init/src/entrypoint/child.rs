@@ -1,16 +1,19 @@
 //! The child between fork and exec: one step after the other, each with its own error.
 
+use super::diagnosis;
 use super::user::Credentials;
 use crate::root::Root;
 use crate::sys;
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::process::{chdir, chroot, fchdir, setsid};
 use rustix::thread::{Gid, Uid, set_thread_gid, set_thread_groups, set_thread_uid};
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::fs::File;
+use std::io::Read;
 use std::os::fd::OwnedFd;
 
 /// All that a child needs to become the application.
@@ -53,32 +56,58 @@ impl Launch<'_> {
     /// Tries one path after the other, as execvp(3) does: a directory without the program, or where it may not be run,
     /// is passed over.
     fn exec(&self) -> Result<Infallible> {
-        let mut denied = false;
+        let mut denied = None;
         for path in &self.candidates {
             let Err(errno) = nix::unistd::execve(path, &self.argv, &self.envp);
             match errno {
-                Errno::ENOENT if exists(path) => {
-                    bail!("{} is there, but the interpreter or loader that it names is not", path.to_string_lossy())
-                }
+                Errno::ENOENT if exists(path) => bail!("{}", lacks(path)),
                 Errno::ENOENT | Errno::ENOTDIR => {}
-                Errno::EACCES => denied = true,
-                Errno::ENOEXEC => bail!(
-                    "{} is no program that this machine runs: a script without #!, or built for another architecture",
-                    path.to_string_lossy()
-                ),
+                Errno::EACCES => denied = denied.or(Some(path)),
+                Errno::ENOEXEC => bail!("{}", not_a_program(path)),
                 errno => bail!("run {}: {}", path.to_string_lossy(), errno.desc()),
             }
         }
-        if denied {
-            bail!("permission denied: it is not executable, or not for this user");
-        }
-        match self.candidates.as_slice() {
-            [_] => bail!("no such file in the image"),
-            _ => bail!("not found in any directory of PATH in the image"),
+        match (denied, self.candidates.as_slice()) {
+            (Some(path), _) if is_directory(path) => bail!("{} is a directory", path.to_string_lossy()),
+            (Some(path), _) => {
+                bail!("permission denied: {} is not executable, or not for this user", path.to_string_lossy())
+            }
+            (None, [_]) => bail!("no such file in the image"),
+            (None, _) => bail!("not found in any directory of PATH in the image"),
         }
     }
 }
 
 fn exists(path: &CStr) -> bool {
     rustix::fs::access(path, rustix::fs::Access::EXISTS).is_ok()
+}
+
+fn is_directory(path: &CStr) -> bool {
+    rustix::fs::stat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+}
+
+/// What a program that is there lacks, so that the kernel finds "no such file".
+fn lacks(path: &CStr) -> String {
+    let name = path.to_string_lossy();
+    let head = head(path).unwrap_or_default();
+    match (diagnosis::interpreter(&head), diagnosis::loader(&head)) {
+        (Some(interpreter), _) => format!("{name} is a script for {interpreter}, which the image does not have"),
+        (None, Some(loader)) => format!("{name} is linked for the loader {loader}, which the image does not have"),
+        (None, None) => format!("{name} is there, but the interpreter or loader that it names is not"),
+    }
+}
+
+fn not_a_program(path: &CStr) -> String {
+    match head(path) {
+        Ok(head) => format!("{} is {}", path.to_string_lossy(), diagnosis::not_a_program(&head)),
+        Err(_) => format!("{} is no program that this machine runs", path.to_string_lossy()),
+    }
+}
+
+/// The first bytes of a program; one that may be run may still not be read.
+fn head(path: &CStr) -> Result<Vec<u8>> {
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut head = Vec::new();
+    File::from(file).take(diagnosis::HEAD as u64).read_to_end(&mut head)?;
+    Ok(head)
 }

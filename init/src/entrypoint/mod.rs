@@ -1,6 +1,7 @@
 //! The application: the image's entrypoint, started as Docker would start it.
 
 mod child;
+mod diagnosis;
 pub mod user;
 
 use crate::root::Root;

@@ -15,10 +15,13 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a step may take when it does not say. An emulated machine on a loaded host takes a minute to boot.
 const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Pause between two questions to a server in the machine.
+const POLL: Duration = Duration::from_millis(200);
 
 /// Runs a scenario to its end.
 ///
@@ -117,11 +120,7 @@ impl<'a> Stage<'a> {
             self.vm.wait_for_lines(&patterns, patience)?;
         }
         if let Some(http) = &step.http {
-            let response = match http.host {
-                Some(host) => self.vm.wait_for_http_at(SocketAddr::new(host, http.port), &http.path, patience)?,
-                None => self.vm.wait_for_http(http.port, &http.path, patience)?,
-            };
-            compare(http, &response)?;
+            self.wait_for_answer(http, Instant::now() + patience)?;
         }
         if step.check == Some(true) {
             let code = self.code.context("the scenario has no check.rs that boot.rs knows")?;
@@ -144,6 +143,21 @@ impl<'a> Stage<'a> {
             self.earlier.push(std::mem::replace(&mut self.vm, next).console().clone());
         }
         Ok(())
+    }
+
+    /// Asks until the answer is the wanted one: what it tells of may take its time.
+    fn wait_for_answer(&mut self, http: &Http, deadline: Instant) -> Result<()> {
+        loop {
+            let patience = deadline.saturating_duration_since(Instant::now());
+            let response = match http.host {
+                Some(host) => self.vm.wait_for_http_at(SocketAddr::new(host, http.port), &http.path, patience)?,
+                None => self.vm.wait_for_http(http.port, &http.path, patience)?,
+            };
+            match compare(http, &response) {
+                Err(_) if Instant::now() < deadline => thread::sleep(POLL),
+                result => return result,
+            }
+        }
     }
 
     /// Steps that act on the network.
