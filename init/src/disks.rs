@@ -35,6 +35,18 @@ pub fn names() -> Vec<String> {
     names
 }
 
+/// The disks for a message, with a remark where one should have the partition and has not.
+#[must_use]
+pub fn described(unique: Guid) -> Vec<String> {
+    let describe = |disk: String| match partition_number(&disk, unique) {
+        // The kernel makes no device of a partition that reaches beyond the end of its disk.
+        Ok(Some(_)) => format!("{disk}, whose partition table has it, but which is shorter than that table says"),
+        Ok(None) => disk,
+        Err(error) => format!("{disk}, which cannot be read ({error:#})"),
+    };
+    names().into_iter().map(describe).collect()
+}
+
 fn partition_number(disk: &str, unique: Guid) -> Result<Option<u32>> {
     let sysfs = Path::new("/sys/block").join(disk);
     let block = number_in(&sysfs.join("queue/logical_block_size"))?;

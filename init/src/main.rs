@@ -8,7 +8,7 @@ use nanoos_init::log::{self, timed};
 use nanoos_init::machine::Machine;
 use nanoos_init::power::{self, Asked};
 use nanoos_init::root::Root;
-use nanoos_init::{disks, error, info, mounts, rcu, shutdown, warn};
+use nanoos_init::{disks, error, info, mounts, rcu, shutdown};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 use std::path::PathBuf;
@@ -93,7 +93,7 @@ fn find_root(machine: &mut Machine, image: &Image) -> Result<PathBuf> {
     let find = |machine: &mut Machine| machine.take_disks_changed().then(|| disks::partition(image.root)).flatten();
     let found = machine.wait_until(Instant::now() + DISK_PATIENCE, find)?;
     found.ok_or_else(|| {
-        let disks = disks::names().join(", ");
+        let disks = disks::described(image.root).join(", ");
         let seen =
             if disks.is_empty() { "there is no disk at all".to_owned() } else { format!("the disks are {disks}") };
         anyhow!("no disk has the image's partition {} after {} s: {seen}", image.root, DISK_PATIENCE.as_secs())
@@ -109,7 +109,8 @@ fn wait_for_network(machine: &mut Machine) -> Result<()> {
         machine.turn(Some(deadline))?;
     }
     if let Some(complaint) = machine.network.complaint() {
-        warn!("network: {complaint}");
+        // Not fatal, but whoever wonders why nothing answers looks at the console first.
+        error!("network: {complaint}");
     }
     Ok(())
 }

@@ -62,6 +62,8 @@
 //! [[steps]]
 //! boot = true                     # after power-off: once more with the same disks, as they are now
 //! ```
+//!
+//! A failure prints the console and what the servers said; `NANOOS_CONSOLES=DIRECTORY` keeps them of every scenario.
 
 pub mod damage;
 mod devices;

@@ -11,6 +11,7 @@ use crate::vm::{Options, Vm};
 use anyhow::{Context, Result, bail};
 use regex::Regex;
 use serde_json::{Value, json};
+use std::env;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -22,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Pause between two questions to a server in the machine.
 const POLL: Duration = Duration::from_millis(200);
+
+/// A directory for the consoles of all machines, also of those that did what they should.
+const CONSOLES: &str = "NANOOS_CONSOLES";
 
 /// Runs a scenario to its end.
 ///
@@ -92,14 +96,15 @@ impl<'a> Stage<'a> {
     /// All steps; whatever happens, the machine is off afterwards.
     fn play(mut self) -> Result<()> {
         let result = self.steps().and_then(|()| self.check_forbidden());
-        result.map_err(|error| {
-            let mut report = format!("{error:#}\n");
-            report += &self.lab.as_ref().map(Lab::transcript).unwrap_or_default();
-            for console in self.earlier.iter().chain([self.vm.console()]) {
-                report += &format!("\nconsole of the machine:\n{}", console.transcript());
-            }
-            anyhow::anyhow!(report)
-        })
+        let mut said = self.lab.as_ref().map(Lab::transcript).unwrap_or_default();
+        for console in self.earlier.iter().chain([self.vm.console()]) {
+            said += &format!("\nconsole of the machine:\n{}", console.transcript());
+        }
+        if let Some(directory) = env::var_os(CONSOLES) {
+            let name = self.scenario.folder.file_name().unwrap_or_default();
+            fs::write(Path::new(&directory).join(name), &said).context("keep the console")?;
+        }
+        result.map_err(|error| anyhow::anyhow!("{error:#}\n{said}"))
     }
 
     fn steps(&mut self) -> Result<()> {
