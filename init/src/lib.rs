@@ -1,7 +1,7 @@
 //! NanoOS's PID 1, as a library of boot steps. `main.rs` tells them as a story.
 //!
 //! Which crate does what: `rustix` for files, mounts, sockets and the machine itself; `nix` for processes and
-//! signals (fork, waitpid, kill, signalfd); `libc`, inside [`sys`] only, for what neither has.
+//! signals (fork, kill); `libc`, inside [`sys`] only, for what neither has.
 
 // A panic in PID 1 is a kernel panic: nothing that input can reach may have one.
 #![cfg_attr(
@@ -9,6 +9,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable)
 )]
 
+pub mod console;
 pub mod disks;
 pub mod drivers;
 pub mod entrypoint;
@@ -21,6 +22,8 @@ pub mod power;
 pub mod rcu;
 pub mod root;
 pub mod shutdown;
+pub mod signals;
 pub mod swap;
 pub mod sys;
 pub mod uevent;
+pub mod unmount;

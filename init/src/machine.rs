@@ -1,22 +1,22 @@
 //! The machine while it runs: one place where init waits for whatever comes next, and sees to it.
 
+use crate::console::Console;
 use crate::drivers::Drivers;
 use crate::log::OrWarn;
 use crate::net::names::Names;
 use crate::net::{Network, Socket};
 use crate::power::{self, Asked, Buttons};
 use crate::root::Root;
+use crate::signals::{self, Signals};
 use crate::swap::SwapSpace;
 use crate::uevent::{Received, Uevent, Uevents};
 use crate::{debug, info, warn};
 use anyhow::{Context, Result};
 use initramfs::image::{Image, OnExit};
-use nix::errno::Errno;
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{WaitOptions, WaitStatus, wait};
 use std::os::fd::AsFd;
 use std::time::Instant;
 
@@ -31,15 +31,19 @@ pub struct Machine {
     pub root: Option<Root>,
     /// The swap volume.
     pub swap: SwapSpace,
+    /// The application's way to the console.
+    pub console: Console,
     /// How often somebody has asked for the end of the machine.
     pub presses: usize,
     uevents: Uevents,
-    signals: SignalFd,
+    signals: Signals,
     buttons: Buttons,
     hostname: String,
     written: Option<Names>,
     watched: Option<Pid>,
     ended: Option<WaitStatus>,
+    /// Whether init had no child when it last looked.
+    alone: bool,
     asked: Option<Asked>,
     disks_changed: bool,
 }
@@ -50,6 +54,7 @@ enum Source {
     Signals,
     Button(usize),
     Network(Socket),
+    Console,
 }
 
 impl Machine {
@@ -58,17 +63,14 @@ impl Machine {
     /// # Errors
     /// When the kernel lets init listen to no uevents or signals: nothing can be done then.
     pub fn listen(image: &Image) -> Result<Self> {
-        let mut signals = SigSet::from(Signal::SIGCHLD);
-        signals.extend(power::SIGNALS.iter().map(|(signal, _)| *signal));
-        signals.thread_block().context("block signals")?;
-        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        let signals = SignalFd::with_flags(&signals, flags).context("open a signalfd")?;
+        let signals = Signals::listen()?;
         power::take_ctrl_alt_del();
         Ok(Machine {
             drivers: Drivers::open(),
             network: Network::open(),
             root: None,
             swap: SwapSpace::new(image.swap.clone()),
+            console: Console::default(),
             presses: 0,
             uevents: Uevents::listen()?,
             signals,
@@ -77,6 +79,7 @@ impl Machine {
             written: None,
             watched: None,
             ended: None,
+            alone: false,
             asked: None,
             disks_changed: true,
         })
@@ -129,6 +132,16 @@ impl Machine {
         self.ended
     }
 
+    /// Waits until init has no children left, or until `deadline`, and returns whether it has none.
+    ///
+    /// # Errors
+    /// As [`Machine::turn`].
+    pub fn wait_until_alone(&mut self, deadline: Instant) -> Result<bool> {
+        self.reap();
+        let alone = self.wait_until(deadline, |machine| machine.alone.then_some(()))?;
+        Ok(alone.is_some())
+    }
+
     /// Whether disks or partitions came or went since this was last asked.
     pub fn take_disks_changed(&mut self) -> bool {
         std::mem::take(&mut self.disks_changed)
@@ -144,12 +157,14 @@ impl Machine {
     /// # Errors
     /// [`Asked`], once, when somebody ends the machine; or a broken machine.
     pub fn turn(&mut self, deadline: Option<Instant>) -> Result<()> {
-        let wake = [deadline, self.network.wake()].into_iter().flatten().min();
+        let wake = [deadline, self.network.wake(), self.console.wake()].into_iter().flatten().min();
+        let mut read_console = false;
         for source in self.ready(wake)? {
             match source {
                 Source::Uevents => self.on_uevents()?,
                 Source::Signals => self.on_signals()?,
                 Source::Network(socket) => self.network.on_socket(socket),
+                Source::Console => read_console = true,
                 Source::Button(button) => {
                     for _ in 0..self.buttons.presses(button) {
                         self.ask("the power button was pressed", OnExit::PowerOff);
@@ -157,6 +172,11 @@ impl Machine {
                 }
             }
         }
+        // Once for all of its files: they are looked at together.
+        if read_console {
+            self.console.on_event();
+        }
+        self.console.on_time();
         self.network.on_time();
         self.refresh_names();
         self.asked.take().map_or(Ok(()), |asked| Err(asked.into()))
@@ -186,17 +206,20 @@ impl Machine {
         let always = [(Source::Uevents, self.uevents.as_fd()), (Source::Signals, self.signals.as_fd())];
         let buttons = self.buttons.files().map(|(button, fd)| (Source::Button(button), fd));
         let network = self.network.sockets().map(|(socket, fd)| (Source::Network(socket), fd));
+        let console = self.console.files().map(|(fd, flags)| (Source::Console, fd, flags));
         let (sources, mut fds): (Vec<Source>, Vec<PollFd<'_>>) = always
             .into_iter()
             .chain(buttons)
             .chain(network)
-            .map(|(source, fd)| (source, PollFd::from_borrowed_fd(fd, PollFlags::IN)))
+            .map(|(source, fd)| (source, fd, PollFlags::IN))
+            .chain(console)
+            .map(|(source, fd, flags)| (source, PollFd::from_borrowed_fd(fd, flags)))
             .unzip();
 
         let timeout = wake.map(|wake| wake.saturating_duration_since(Instant::now()));
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno).context("wait for events"),
         }
         let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
@@ -242,35 +265,46 @@ impl Machine {
     }
 
     fn on_signals(&mut self) -> Result<()> {
-        while let Some(signal) = self.signals.read_signal().context("read signals")? {
-            let number = i32::try_from(signal.ssi_signo).unwrap_or(0);
-            if number == Signal::SIGCHLD as i32 {
+        while let Some(signal) = self.signals.receive()? {
+            if signal.number == signals::CHILD {
                 self.reap();
-            } else if let Some((name, how)) = power::SIGNALS.iter().find(|(known, _)| *known as i32 == number) {
-                self.ask(&format!("{name} from process {}", signal.ssi_pid), *how);
+            } else if let Some((number, how)) = power::SIGNALS.iter().find(|(number, _)| *number == signal.number) {
+                self.ask(&format!("{} from process {}", initramfs::signal::name(*number), signal.sender), *how);
             }
         }
         Ok(())
     }
 
     /// Takes note of every process that has ended: the application's, and orphans that became ours.
+    ///
+    /// Orphans come by the thousand: they are counted, not listed.
     fn reap(&mut self) {
+        let mut orphans = 0_u64;
+        self.alone = false;
         loop {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
-                Ok(status) if status.pid().is_some() && status.pid() == self.watched => {
+            // By rustix: nix takes the end by a real-time signal for an error, and does not say whose it was.
+            match wait(WaitOptions::NOHANG) {
+                Ok(None) => break,
+                Ok(Some((pid, status))) if self.watched.is_some_and(|it| it.as_raw() == pid.as_raw_nonzero().get()) => {
                     self.ended = Some(status);
                     self.watched = None;
                 }
-                Ok(status) if self.swap.on_end(status) => {
+                Ok(Some((pid, status))) if self.swap.on_end(Pid::from_raw(pid.as_raw_nonzero().get()), status) => {
                     self.root.iter().for_each(|root| root.grow().or_warn("root").unwrap_or(()));
                 }
-                Ok(status) => debug!("reaped {status:?}"),
+                Ok(Some(_)) => orphans += 1,
+                Err(Errno::CHILD) => {
+                    self.alone = true;
+                    break;
+                }
                 Err(errno) => {
                     warn!("reap: {errno}");
-                    return;
+                    break;
                 }
             }
+        }
+        if orphans > 0 {
+            debug!("reaped {orphans} orphans");
         }
     }
 

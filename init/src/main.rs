@@ -9,9 +9,10 @@ use nanoos_init::machine::Machine;
 use nanoos_init::power::{self, Asked};
 use nanoos_init::root::Root;
 use nanoos_init::{disks, error, info, mounts, rcu, shutdown};
-use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
+use rustix::process::WaitStatus;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// How long the disk with the image may take to appear. EBS volumes are attached before the machine starts; a disk
@@ -25,26 +26,32 @@ fn main() {
         );
         std::process::exit(2);
     }
-    // Without a configuration there is no telling what the image wants; off is the end that costs nothing.
-    let mut end = OnExit::PowerOff;
     on_panic();
-    if let Err(cause) = machine_life(&mut end) {
-        match cause.downcast_ref::<Asked>() {
-            Some(Asked(how)) => end = *how,
-            None => error!("{cause:#}"),
-        }
+    let cause = machine_life().err();
+    match cause.as_ref().map(|cause| (cause, cause.downcast_ref::<Asked>())) {
+        Some((_, Some(Asked(how)))) => power::end(*how),
+        Some((cause, None)) => error!("{cause:#}"),
+        None => {}
     }
-    power::end(end)
+    power::end(on_exit())
 }
 
-/// From the first mount to the last process. `end` is what the machine does afterwards.
-fn machine_life(end: &mut OnExit) -> Result<()> {
+/// What the image wants the machine to do at its end, once that is known.
+static ON_EXIT: OnceLock<OnExit> = OnceLock::new();
+
+/// Without a configuration there is no telling; off is the end that costs nothing.
+fn on_exit() -> OnExit {
+    ON_EXIT.get().copied().unwrap_or(OnExit::PowerOff)
+}
+
+/// From the first mount to the last process.
+fn machine_life() -> Result<()> {
     mounts::early()?;
     log::open();
     rcu::hurry();
     info!("init {} starts", env!("CARGO_PKG_VERSION"));
     let image = read_image()?;
-    *end = image.on_exit;
+    let _ = ON_EXIT.set(image.on_exit);
     log::set_debug(image.debug);
 
     let mut machine = Machine::listen(&image)?;
@@ -62,7 +69,7 @@ fn run(machine: &mut Machine, image: &Image) -> Result<()> {
     timed("network", || wait_for_network(machine))?;
     machine.refresh_names();
 
-    let entrypoint = timed("launch", || launch(machine, image))?;
+    let entrypoint = timed("launch", || launch(&mut *machine, image))?;
     machine.watch(entrypoint);
     rcu::relax();
     machine.swap.begin(&mut machine.drivers);
@@ -71,6 +78,8 @@ fn run(machine: &mut Machine, image: &Image) -> Result<()> {
             break asked;
         }
         if let Some(status) = machine.ended() {
+            // In this order: the program's last words, then how it ended.
+            shutdown::show_last_lines(machine);
             tell_end(image, status);
             return Ok(());
         }
@@ -79,9 +88,10 @@ fn run(machine: &mut Machine, image: &Image) -> Result<()> {
     Err(asked)
 }
 
-fn launch(machine: &Machine, image: &Image) -> Result<Pid> {
+fn launch(machine: &mut Machine, image: &Image) -> Result<Pid> {
+    let ends = machine.console.connect()?;
     let root = machine.root.as_ref().context("there is no root to launch from")?;
-    entrypoint::launch(image, root, machine.names().hostname())
+    entrypoint::launch(image, root, ends, machine.names().hostname())
 }
 
 fn read_image() -> Result<Image> {
@@ -118,14 +128,14 @@ fn wait_for_network(machine: &mut Machine) -> Result<()> {
 fn tell_end(image: &Image, status: WaitStatus) {
     let program = image.argv.first().map_or("", String::as_str);
     let ended = shutdown::describe(status);
-    match status {
-        WaitStatus::Exited(_, 0) => info!("{program} {ended}"),
+    match status.exit_status() {
+        Some(0) => info!("{program} {ended}"),
         _ => error!("{program} {ended}"),
     }
 }
 
-/// A panic in PID 1 is a bug. The machine says so and ends as an image without configuration does: the kernel would
-/// stand still with a panic of its own otherwise.
+/// A panic in PID 1 is a bug. The machine says so and ends as its image wants: the kernel would stand still with a panic
+/// of its own otherwise.
 fn on_panic() {
     std::panic::set_hook(Box::new(|panic| {
         // A child that is not the application yet has the same hook, but only PID 1 may end the machine.
@@ -134,7 +144,7 @@ fn on_panic() {
             return;
         }
         error!("init panicked, which is a bug: {panic}");
-        rustix::fs::sync();
-        power::end(OnExit::PowerOff);
+        shutdown::sync();
+        power::end(on_exit());
     }));
 }

@@ -36,14 +36,24 @@ impl fmt::Display for Asked {
 
 impl std::error::Error for Asked {}
 
-/// What signals ask of PID 1: the kernel sends SIGINT for ctrl-alt-del, busybox's `halt`, `poweroff` and `reboot` the
-/// next three, and a UPS daemon's SIGPWR means that the power is about to go.
-pub const SIGNALS: &[(Signal, OnExit)] = &[
-    (Signal::SIGINT, OnExit::Reboot),
-    (Signal::SIGUSR1, OnExit::PowerOff),
-    (Signal::SIGUSR2, OnExit::PowerOff),
-    (Signal::SIGTERM, OnExit::Reboot),
-    (Signal::SIGPWR, OnExit::PowerOff),
+/// What signals ask of PID 1, by their numbers: the kernel sends SIGINT for ctrl-alt-del, busybox's `halt`, `poweroff`
+/// and `reboot` the next three (init/init.c), and a UPS daemon's SIGPWR means that the power is about to go. The
+/// real-time ones are systemd's (systemd(1), SIGNALS), counted from the C library's SIGRTMIN, 34: halt, power off,
+/// reboot and kexec, and the same without delay.
+pub const SIGNALS: &[(i32, OnExit)] = &[
+    (Signal::SIGINT as i32, OnExit::Reboot),
+    (Signal::SIGUSR1 as i32, OnExit::PowerOff),
+    (Signal::SIGUSR2 as i32, OnExit::PowerOff),
+    (Signal::SIGTERM as i32, OnExit::Reboot),
+    (Signal::SIGPWR as i32, OnExit::PowerOff),
+    (34 + 3, OnExit::PowerOff),
+    (34 + 4, OnExit::PowerOff),
+    (34 + 5, OnExit::Reboot),
+    (34 + 6, OnExit::Reboot),
+    (34 + 13, OnExit::PowerOff),
+    (34 + 14, OnExit::PowerOff),
+    (34 + 15, OnExit::Reboot),
+    (34 + 16, OnExit::Reboot),
 ];
 
 /// Has ctrl-alt-del sent to init as a signal, instead of rebooting at once.

@@ -1,39 +1,45 @@
-//! The way down: the application asked to stop, everything else killed, everything written.
+//! The way down: the application asked to stop, everything else ended, everything written.
 
 use crate::log::OrWarn;
 use crate::machine::Machine;
-use crate::root::Root;
-use crate::{error, info, sys, warn};
+use crate::{error, info, sys, unmount, warn};
 use anyhow::{Context, Result};
 use initramfs::image::Image;
+use initramfs::signal;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use rustix::fs::{Mode, OFlags, openat};
-use rustix::mount::{MountFlags, UnmountFlags, mount_remount, unmount};
-use std::ffi::OsString;
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{PidfdFlags, WaitStatus, pidfd_open};
 use std::time::{Duration, Instant};
 
 /// What is left of the grace after a second press of the button: somebody is in a hurry.
 const HURRY: Duration = Duration::from_secs(1);
+/// What the processes that outlive the application get between SIGTERM and SIGKILL. It is not theirs to ask for more.
+const REST: Duration = Duration::from_secs(2);
 /// How long processes get to die of SIGKILL. One that hangs in the kernel is left behind.
 const DEATH: Duration = Duration::from_secs(5);
-/// How long a slow console gets to show the last lines.
+/// How long disks and servers get to take what is written, and no longer: a network file system whose server is gone
+/// would keep the machine on for ever. EC2 cuts the power three to four minutes after it asked.
+const WRITE_OUT: Duration = Duration::from_secs(60);
+/// How long a slow console gets to show the last lines, the first half of it all of them.
 const LAST_LINES: Duration = Duration::from_secs(2);
+/// What a serial line of 115,200 baud shows in half of that.
+const LAST_BYTES: usize = 8 << 10;
+
+/// Every process but init and the kernel's (kill(2)).
+const EVERYBODY: Pid = Pid::from_raw(-1);
 
 /// Asks the application to stop as its image says, and kills it when its time is up.
 pub fn stop(machine: &mut Machine, entrypoint: Pid, image: &Image) {
     machine.ignore_further_requests();
-    let name = initramfs::signal::name(image.stop_signal.into());
+    let name = signal::name(image.stop_signal.into());
     info!("power: {name} to the application, {} s to stop", image.stop_timeout);
     if let Err(error) = sys::kill(entrypoint, image.stop_signal) {
         warn!("power: send {name} to process {entrypoint}: {error}");
     }
+    // A stopped process would hear it when it goes on, which nobody else will see to.
+    let _ = kill(entrypoint, Signal::SIGCONT);
     let asked = Instant::now();
     let mut deadline = asked + Duration::from_secs(image.stop_timeout.into());
     while machine.ended().is_none() && Instant::now() < deadline {
@@ -46,126 +52,114 @@ pub fn stop(machine: &mut Machine, entrypoint: Pid, image: &Image) {
     }
     match machine.ended() {
         Some(status) => info!("power: the application {} after {} ms", describe(status), asked.elapsed().as_millis()),
-        None => error!("the application did not stop within {} s of {name}: killing it", asked.elapsed().as_secs()),
+        None => {
+            error!("the application did not stop within {} s of {name}: killing it", asked.elapsed().as_secs());
+            let _ = kill(entrypoint, Signal::SIGKILL);
+        }
     }
 }
 
 /// How a process ended, for a message.
 #[must_use]
 pub fn describe(status: WaitStatus) -> String {
-    match status {
-        WaitStatus::Exited(_, code) => format!("exited with status {code}"),
-        WaitStatus::Signaled(_, signal, core) => {
-            format!("was killed by {signal}{}", if core { " and dumped core" } else { "" })
+    /// In the status that wait(2) gives: it left a core file.
+    const DUMPED_CORE: i32 = 0x80;
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => format!("exited with status {code}"),
+        (_, Some(number)) => {
+            let core = if status.as_raw() & DUMPED_CORE == 0 { "" } else { " and dumped core" };
+            format!("was killed by {}{core}", signal::name(number))
         }
-        other => format!("{other:?}"),
+        _ => format!("ended ({:#x})", status.as_raw()),
     }
 }
 
 /// Ends every process but init, unmounts and writes out what is mounted, and lets the console finish.
 pub fn finish(machine: &mut Machine) {
     machine.ignore_further_requests();
-    kill_all(machine);
-    // Opened while there is a /dev: the application's is unmounted with the rest.
-    let console = File::options().write(true).open("/dev/console");
-    if let Some(root) = &machine.root {
-        unmount_all(root).or_warn("unmount");
+    end_rest(machine);
+    let written = in_child("unmount", WRITE_OUT, || {
+        machine.root.iter().try_for_each(unmount::all)?;
+        rustix::fs::sync();
+        Ok(())
+    });
+    if !written {
+        error!("file systems are still not written after {} s: the machine ends all the same", WRITE_OUT.as_secs());
     }
-    rustix::fs::sync();
-    if let Ok(console) = console {
-        drain_console(&console);
-    }
+    show_last_lines(machine);
 }
 
-fn kill_all(machine: &mut Machine) {
+/// SIGTERM and, a moment later, SIGKILL to whatever the application left running.
+fn end_rest(machine: &mut Machine) {
     // ESRCH: nobody is left, as usual.
-    if kill(Pid::from_raw(-1), Signal::SIGKILL) == Err(Errno::ESRCH) {
+    if kill(EVERYBODY, Signal::SIGTERM) == Err(Errno::ESRCH) {
         return;
     }
+    let _ = kill(EVERYBODY, Signal::SIGCONT);
+    let rest = if machine.presses > 1 { Duration::ZERO } else { REST };
+    // An error is a further request to end the machine: no more patience.
+    if matches!(machine.wait_until_alone(Instant::now() + rest), Ok(true)) {
+        return;
+    }
+    let _ = kill(EVERYBODY, Signal::SIGKILL);
     let deadline = Instant::now() + DEATH;
-    loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Err(_) => return,
-            Ok(WaitStatus::StillAlive) if Instant::now() >= deadline => {
-                warn!("power: processes are left that SIGKILL does not end");
-                return;
-            }
-            // Whoever ends next wakes this up. A request to end the machine is being met already.
-            Ok(WaitStatus::StillAlive) => drop(machine.turn(Some(deadline))),
-            Ok(_) => {}
+    while Instant::now() < deadline {
+        if matches!(machine.wait_until_alone(deadline), Ok(true)) {
+            return;
         }
+    }
+    warn!("power: processes are left that SIGKILL does not end");
+}
+
+/// Has the console show what the application wrote, as far as it can in a short time: the power goes with the rest.
+pub fn show_last_lines(machine: &mut Machine) {
+    let start = Instant::now();
+    machine.console.finish();
+    wait_for_console(machine, start + LAST_LINES / 2);
+    if !machine.console.is_idle() {
+        machine.console.keep_last(LAST_BYTES);
+        wait_for_console(machine, start + LAST_LINES);
+    }
+    // What the terminal has taken it has not sent yet.
+    if let Some(console) = machine.console.file() {
+        in_child("console", LAST_LINES, || rustix::termios::tcdrain(console).context("wait for the console"));
     }
 }
 
-/// Unmounts what the application mounted, the last first; what is still in use is made read-only, so that its file
-/// system is whole. The image and its overlay hold nothing that outlives the machine.
-fn unmount_all(root: &Root) -> Result<()> {
-    // Init's own: the application may have unmounted the one in its root.
-    let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let proc = rustix::fs::open("/proc", directory, Mode::empty()).context("open /proc")?;
-    rustix::process::fchdir(root).context("enter the application's root")?;
-    rustix::process::chroot(".").context("enter the application's root")?;
-    // Opened after chroot(2): it lists what is below the root that its reader had then.
-    let mounts = openat(&proc, "self/mountinfo", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    let mut list = Vec::new();
-    File::from(mounts.context("open the list of mounts")?).read_to_end(&mut list).context("read the list of mounts")?;
-    for mount in list.split(|byte| *byte == b'\n').rev().filter_map(parse_mount) {
-        if mount.at.as_os_str() == "/" || unmount(mount.at.as_path(), UnmountFlags::empty()).is_ok() {
-            continue;
-        }
-        if mount.has_disk {
-            let result = mount_remount(mount.at.as_path(), MountFlags::RDONLY, "");
-            result
-                .with_context(|| format!("make {} read-only, as it is in use", mount.at.display()))
-                .or_warn("unmount");
-        }
+fn wait_for_console(machine: &mut Machine, deadline: Instant) {
+    while !machine.console.is_idle() && Instant::now() < deadline {
+        // A request to end the machine is being met already.
+        let _ = machine.turn(Some(deadline));
     }
-    Ok(())
 }
 
-#[derive(Debug, PartialEq, Eq)]
-struct Mounted {
-    at: PathBuf,
-    has_disk: bool,
+/// Writes out what file systems hold, within a few seconds: for an init that cannot go on.
+pub fn sync() {
+    in_child("sync", DEATH, || {
+        rustix::fs::sync();
+        Ok(())
+    });
 }
 
-/// A line of /proc/self/mountinfo (proc_pid_mountinfo(5)): the fifth field is where, and the one after ` - ` and the
-/// type is what.
-fn parse_mount(line: &[u8]) -> Option<Mounted> {
-    let mut fields = line.split(|byte| *byte == b' ');
-    let at = PathBuf::from(OsString::from_vec(unescape(fields.nth(4)?)));
-    let source = fields.skip_while(|field| *field != b"-").nth(2)?;
-    Some(Mounted { at, has_disk: source.starts_with(b"/dev/") })
-}
-
-/// Spaces, tabs, newlines and backslashes stand as octal numbers there; a name may have any other byte.
-fn unescape(mut field: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::new();
-    while let [first, rest @ ..] = field {
-        let octal = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok();
-        match (first, rest.get(..3).and_then(octal)) {
-            (b'\\', Some(byte)) => {
-                plain.push(byte);
-                field = rest.get(3..).unwrap_or_default();
-            }
-            _ => {
-                plain.push(*first);
-                field = rest;
-            }
-        }
-    }
-    plain
-}
-
-/// Waits until the console has sent what the application wrote last: the power goes with whatever it still holds.
-fn drain_console(console: &File) {
-    let deadline = Instant::now() + LAST_LINES;
-    // The terminal tells how much is left, but no event when nothing is.
-    while Instant::now() < deadline && sys::unsent_bytes(console).is_ok_and(|bytes| bytes > 0) {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    // What is left in the chip itself, a few bytes, goes out in a time that the kernel bounds.
-    let _ = rustix::termios::tcdrain(console);
+/// Does in a child process what may take for ever. Returns whether it is done within this time; if it is not, it is
+/// left behind.
+fn in_child(what: &str, patience: Duration, work: impl Fn() -> Result<()>) -> bool {
+    let child = sys::fork(|| {
+        work().or_warn(what);
+        0
+    });
+    let Some(child) = child.context("fork").or_warn(what).and_then(|pid| rustix::process::Pid::from_raw(pid.as_raw()))
+    else {
+        // Better late than not at all.
+        work().or_warn(what);
+        return true;
+    };
+    let wait = || -> Result<bool> {
+        let child = pidfd_open(child, PidfdFlags::empty())?;
+        let patience = Timespec::try_from(patience)?;
+        Ok(poll(&mut [PollFd::new(&child, PollFlags::IN)], Some(&patience))? > 0)
+    };
+    wait().context("wait for a child").or_warn(what).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -173,11 +167,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mounts_are_read_as_the_kernel_lists_them() {
-        let line = br"36 35 259:5 / /mnt/my\040data rw,noatime shared:1 - ext4 /dev/nvme2n1 rw";
-        assert_eq!(parse_mount(line), Some(Mounted { at: "/mnt/my data".into(), has_disk: true }));
-        let line = b"22 35 0:20 / /proc rw,nosuid - proc proc rw";
-        assert_eq!(parse_mount(line), Some(Mounted { at: "/proc".into(), has_disk: false }));
-        assert_eq!(parse_mount(b"garbage"), None);
+    fn what_hangs_is_left_behind() {
+        assert!(in_child("test", DEATH, || Ok(())));
+        let start = Instant::now();
+        assert!(!in_child("test", Duration::from_millis(50), || {
+            std::thread::sleep(Duration::from_secs(2));
+            Ok(())
+        }));
+        assert!(start.elapsed() < Duration::from_secs(1));
     }
 }

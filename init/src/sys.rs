@@ -5,6 +5,7 @@ pub mod block;
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{ForkResult, Pid};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 /// Runs `child` in a child process, whose exit status is what it returns.
@@ -39,15 +40,28 @@ pub fn kill(process: Pid, signal: u8) -> io::Result<()> {
     Ok(())
 }
 
-/// Bytes that a terminal has not yet sent (`TIOCOUTQ`, tty_ioctl(4)).
+/// Blocks signals, given by their numbers, and opens a file that tells of them instead (signalfd(2)). nix would do,
+/// but for real-time signals.
 ///
 /// # Errors
-/// What ioctl(2) answers, for a file that is no terminal among others.
-pub fn unsent_bytes(terminal: impl AsFd) -> io::Result<u32> {
-    let mut bytes: libc::c_int = 0;
-    // SAFETY: TIOCOUTQ writes one int, and `bytes` is one that lives through the call.
-    check(unsafe { libc::ioctl(terminal.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) })?;
-    Ok(u32::try_from(bytes).unwrap_or(0))
+/// What the system calls answer.
+pub fn signal_file(numbers: impl Iterator<Item = i32>) -> io::Result<OwnedFd> {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigemptyset(3) writes the whole set, so it is initialized afterwards.
+    let mut set = unsafe {
+        check(libc::sigemptyset(set.as_mut_ptr()))?;
+        set.assume_init()
+    };
+    for number in numbers {
+        // SAFETY: `set` is a set of signals, and a number that is none is an error.
+        check(unsafe { libc::sigaddset(&raw mut set, number) })?;
+    }
+    // SAFETY: the set is read during the call only, and the old one is not asked for.
+    check(unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) })?;
+    // SAFETY: the set is read during the call only; -1 makes a new descriptor.
+    let fd = check(unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) })?;
+    // SAFETY: the descriptor was made by the line before, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// A packet socket (packet(7)) for IPv4 on one link: what is sent carries its IP header, what arrives does too.

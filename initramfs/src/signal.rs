@@ -60,13 +60,16 @@ pub fn number(text: &str) -> Option<u8> {
     NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
 }
 
-/// The name of a signal for a message: `SIGQUIT`, or `signal 40` where it has none.
+/// The name of a signal for a message: `SIGQUIT`, `SIGRTMIN+6`, or `signal 99` where it has none.
 #[must_use]
 pub fn name(number: i32) -> String {
-    NAMES
-        .iter()
-        .find(|(_, known)| i32::from(*known) == number)
-        .map_or_else(|| format!("signal {number}"), |(name, _)| format!("SIG{name}"))
+    match NAMES.iter().find(|(_, known)| i32::from(*known) == number) {
+        Some((name, _)) => format!("SIG{name}"),
+        None if (SIGRTMIN.into()..=SIGRTMAX.into()).contains(&number) => {
+            format!("SIGRTMIN+{}", number - i32::from(SIGRTMIN))
+        }
+        None => format!("signal {number}"),
+    }
 }
 
 fn real_time(base: u8, offset: &str) -> Option<u8> {
@@ -101,6 +104,7 @@ mod tests {
     #[test]
     fn names_are_printed_as_the_field_writes_them() {
         assert_eq!(name(9), "SIGKILL");
-        assert_eq!(name(40), "signal 40");
+        assert_eq!(name(40), "SIGRTMIN+6");
+        assert_eq!(name(99), "signal 99");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::diagnosis;
 use super::user::Credentials;
+use crate::console::Ends;
 use crate::root::Root;
 use crate::sys;
 use anyhow::{Context, Result, bail};
@@ -14,12 +15,11 @@ use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
 
 /// All that a child needs to become the application.
 pub(super) struct Launch<'a> {
     pub(super) root: &'a Root,
-    pub(super) console: OwnedFd,
+    pub(super) ends: Ends,
     pub(super) cwd: &'a str,
     pub(super) candidates: Vec<CString>,
     pub(super) argv: Vec<CString>,
@@ -33,8 +33,8 @@ impl Launch<'_> {
         setsid().context("start a session")?;
         let null = File::open("/dev/null").context("open /dev/null")?;
         rustix::stdio::dup2_stdin(&null).context("take /dev/null as standard input")?;
-        rustix::stdio::dup2_stdout(&self.console).context("take the console as standard output")?;
-        rustix::stdio::dup2_stderr(&self.console).context("take the console as standard error")?;
+        rustix::stdio::dup2_stdout(&self.ends.output).context("take the pipe to the console as standard output")?;
+        rustix::stdio::dup2_stderr(&self.ends.error).context("take the pipe to the console as standard error")?;
 
         fchdir(self.root).context("enter the image's root")?;
         chroot(".").context("enter the image's root")?;

@@ -4,6 +4,7 @@ mod child;
 mod diagnosis;
 pub mod user;
 
+use crate::console::Ends;
 use crate::root::Root;
 use crate::sys;
 use crate::{info, warn};
@@ -11,10 +12,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use child::Launch;
 use initramfs::image::Image;
 use nix::unistd::Pid;
+use rustix::fs::Uid;
 use std::ffi::CString;
-use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
 use user::Credentials;
 
 /// The PATH of a program whose environment has none, as Docker sets it.
@@ -28,7 +28,7 @@ const LONGEST_DATABASE: u64 = 4 << 20;
 ///
 /// # Errors
 /// Why it does not: who it should run as, where, or what.
-pub fn launch(image: &Image, root: &Root, hostname: &str) -> Result<Pid> {
+pub fn launch(image: &Image, root: &Root, ends: Ends, hostname: &str) -> Result<Pid> {
     let program = image.argv.first().context("the image names no program")?;
     // Only a name cannot do without them; Docker passes over what it cannot read, too.
     let database = |path| match root.read_file(path, LONGEST_DATABASE) {
@@ -41,9 +41,10 @@ pub fn launch(image: &Image, root: &Root, hostname: &str) -> Result<Pid> {
     let credentials = Credentials::resolve(&image.user, &database("/etc/passwd")?, &database("/etc/group")?)
         .map_err(|reason| anyhow!("user {:?} of the image: {reason}", image.user))?;
     let environment = environment(image, &credentials, hostname);
+    own(&ends, &credentials).context("give the application its standard output")?;
     let launch = Launch {
         root,
-        console: console()?,
+        ends,
         cwd: &image.cwd,
         candidates: candidates(program, &environment)?,
         argv: c_strings(&image.argv)?,
@@ -110,9 +111,13 @@ fn c_strings(texts: &[String]) -> Result<Vec<CString>> {
     texts.iter().map(|text| CString::new(text.as_str()).with_context(|| format!("{text:?} has a NUL byte"))).collect()
 }
 
-fn console() -> Result<OwnedFd> {
-    let console = File::options().write(true).open("/dev/console").context("open /dev/console")?;
-    Ok(console.into())
+/// As Docker does: a program that is not root may open /dev/stdout and /dev/stderr too.
+fn own(ends: &Ends, credentials: &Credentials) -> Result<()> {
+    let uid = Uid::from_raw(credentials.uid);
+    for end in [&ends.output, &ends.error] {
+        rustix::fs::fchown(end, Some(uid), None)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

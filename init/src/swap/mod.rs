@@ -17,7 +17,6 @@ use crate::sys::{self, block};
 use crate::{error, info, warn};
 use anyhow::{Context, Result, bail};
 use initramfs::image::Swap;
-use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 use rustix::fs::OFlags;
 use std::ffi::CString;
@@ -85,14 +84,14 @@ impl SwapSpace {
     }
 
     /// Takes note of the end of a child, if it was this one's. Gives whether there is swap now that was not before.
-    pub fn on_end(&mut self, status: WaitStatus) -> bool {
+    pub fn on_end(&mut self, ended: Pid, status: WaitStatus) -> bool {
         let (State::Preparing(child), Some(swap)) = (self.state, &self.wanted) else { return false };
-        if status.pid() != Some(child) {
+        if ended != child {
             return false;
         }
-        self.state = match status {
-            WaitStatus::Exited(_, ON) => State::On,
-            WaitStatus::Exited(_, ABSENT) => {
+        self.state = match status.exit_status() {
+            Some(ON) => State::On,
+            Some(ABSENT) => {
                 warn!("swap: no volume says that it is {}: the machine runs without swap", swap.device);
                 State::Absent
             }
