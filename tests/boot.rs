@@ -13,12 +13,17 @@ use std::sync::Arc;
 use std::thread;
 use tests::scenario::{Code, Disks, Scenario, run};
 
+#[path = "scenarios/console-flood/check.rs"]
+mod console_flood;
+#[path = "scenarios/console-lines/check.rs"]
+mod console_lines;
 mod demo;
 #[path = "scenarios/env/check.rs"]
 mod env;
 
 /// Code of scenarios, by folder.
-const CODE: &[(&str, Code)] = &[("env", env::CODE)];
+const CODE: &[(&str, Code)] =
+    &[("console-flood", console_flood::CODE), ("console-lines", console_lines::CODE), ("env", env::CODE)];
 
 /// Machines that run at the same time at most, however many processors there are: each takes half a GiB of memory.
 const MOST_MACHINES: usize = 8;

@@ -2,7 +2,7 @@
 
 use crate::log::OrWarn;
 use crate::machine::Machine;
-use crate::{error, info, sys, unmount, warn};
+use crate::{error, info, swap, sys, unmount, warn};
 use anyhow::{Context, Result};
 use initramfs::image::Image;
 use initramfs::signal;
@@ -19,6 +19,8 @@ const HURRY: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_secs(2);
 /// How long processes get to die of SIGKILL. One that hangs in the kernel is left behind.
 const DEATH: Duration = Duration::from_secs(5);
+/// How long swapping may take to end. Whatever lies there is lost with the power anyway.
+const SWAP_OFF: Duration = Duration::from_secs(10);
 /// How long disks and servers get to take what is written, and no longer: a network file system whose server is gone
 /// would keep the machine on for ever. EC2 cuts the power three to four minutes after it asked.
 const WRITE_OUT: Duration = Duration::from_secs(60);
@@ -78,6 +80,13 @@ pub fn describe(status: WaitStatus) -> String {
 pub fn finish(machine: &mut Machine) {
     machine.ignore_further_requests();
     end_rest(machine);
+    if swap::is_on() {
+        // A file that is swapped to keeps its file system from being unmounted.
+        in_child("swap", SWAP_OFF, || {
+            swap::off();
+            Ok(())
+        });
+    }
     let written = in_child("unmount", WRITE_OUT, || {
         machine.root.iter().try_for_each(unmount::all)?;
         rustix::fs::sync();

@@ -185,6 +185,12 @@ fn header(length: u64) -> [u8; PAGE] {
     page
 }
 
+/// Whether the machine swaps, to the volume or to whatever the application has made of its own.
+#[must_use]
+pub fn is_on() -> bool {
+    std::fs::read_to_string("/proc/swaps").is_ok_and(|swaps| swaps.lines().count() > 1)
+}
+
 /// Swaps no more, wherever the machine swaps to. This may take as long as reading everything back.
 pub fn off() {
     let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();

@@ -6,7 +6,8 @@
 //! probe identity             prints user, group, groups and working directory
 //! probe kernel-log           prints the kernel's log with its time stamps, up to this moment
 //! probe wait                 waits for ever
-//! probe signal PID SIGNAL    sends a signal
+//! probe signal PID SIGNAL    sends a signal, to itself where PID is self
+//! probe leave-child          leaves a child that says when SIGTERM comes, and goes on
 //! probe ignore SIGNAL...     ignores signals from here on
 //! probe crash SIGNAL         dies of it
 //! probe cat FILE             prints a file
@@ -19,11 +20,17 @@
 //! probe swap SECONDS         waits for swap, and prints it
 //! probe write FILE           tries to make a file
 //! probe mount PATH           prints what is mounted there
+//! probe lines COUNT          writes numbered lines slowly, every tenth to standard error, the last without an end
+//! probe flood                writes 50 MB/s to a file and to standard output, and says how long each took
+//! probe print FILE TEXT...   writes a line into a file that is there
+//! probe dirty DISK MIB       writes over a disk, as far as the kernel's memory
+//! probe make-directory PATH  makes one
 //! probe serve                serves files over HTTP on port 80: GET /proc/self/environ
 //! ```
 //!
 //! Several may stand after one another, with `then` between them.
 
+mod console;
 mod exhaust;
 mod identity;
 mod kernel_log;
@@ -60,6 +67,7 @@ fn perform(words: &[String]) -> io::Result<ExitCode> {
         ["wait"] => loop {
             std::thread::park();
         },
+        ["leave-child"] => signals::leave_child()?,
         ["signal", process, signal] => signals::send(process, signal)?,
         ["ignore", ref names @ ..] => signals::ignore(names)?,
         ["crash", signal] => signals::crash(signal)?,
@@ -73,6 +81,11 @@ fn perform(words: &[String]) -> io::Result<ExitCode> {
         ["swap", seconds] => storage::swap(seconds)?,
         ["write", file] => storage::write(file),
         ["mount", path] => storage::mount(path)?,
+        ["lines", count] => console::lines(count)?,
+        ["flood"] => console::flood()?,
+        ["print", file, ref text @ ..] => console::print(file, text)?,
+        ["dirty", disk, mib] => console::dirty(disk, mib)?,
+        ["make-directory", path] => std::fs::create_dir(path)?,
         ["serve"] => serve::forever()?,
         _ => return Err(io::Error::other("the probe knows no such thing")),
     }

@@ -1,9 +1,10 @@
 //! Signals: ignored, sent, died of.
 
-use nix::sys::signal::{SigHandler, Signal, kill, raise, signal};
-use nix::unistd::Pid;
-use std::io;
+use nix::errno::Errno;
+use nix::sys::signal::{SigHandler, SigSet, Signal, kill, raise, signal};
+use nix::unistd::{ForkResult, Pid, fork};
 use std::str::FromStr;
+use std::{io, process};
 
 /// Ignores these, and everything that is forked or executed afterwards does so too.
 pub(crate) fn ignore(names: &[&str]) -> io::Result<()> {
@@ -17,10 +18,27 @@ pub(crate) fn crash(name: &str) -> io::Result<()> {
     Err(io::Error::other(format!("{name} has not ended it")))
 }
 
-/// Sends a signal to a process.
+/// Sends a signal to a process, `self` for one: `SIGUSR2`, or a real-time one by its number.
 pub(crate) fn send(process: &str, name: &str) -> io::Result<()> {
+    let process = if process == "self" { process::id().to_string() } else { process.to_owned() };
     let process = process.parse().map_err(io::Error::other)?;
-    Ok(kill(Pid::from_raw(process), Signal::from_str(name)?)?)
+    match name.parse() {
+        // SAFETY: kill(2) takes two numbers.
+        Ok(number) => Ok(Errno::result(unsafe { nix::libc::kill(process, number) }).map(drop)?),
+        Err(_) => Ok(kill(Pid::from_raw(process), Signal::from_str(name)?)?),
+    }
+}
+
+/// Leaves a child behind that says so when it is asked to end.
+pub(crate) fn leave_child() -> io::Result<()> {
+    let asked = SigSet::from(Signal::SIGTERM);
+    asked.thread_block()?;
+    // SAFETY: this process has one thread.
+    if let ForkResult::Child = unsafe { fork() }? {
+        println!("child: {} arrived", asked.wait()?);
+        process::exit(0);
+    }
+    Ok(())
 }
 
 fn dispose(name: &str, handler: SigHandler) -> io::Result<()> {
