@@ -19,6 +19,7 @@ use anyhow::{Context, Result, bail};
 use initramfs::image::Swap;
 use nix::unistd::Pid;
 use rustix::fs::OFlags;
+use rustix::process::WaitStatus;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
