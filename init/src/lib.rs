@@ -16,6 +16,7 @@ pub mod entrypoint;
 pub mod gpt;
 pub mod log;
 pub mod machine;
+pub mod memory;
 pub mod mounts;
 pub mod net;
 pub mod power;

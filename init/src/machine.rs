@@ -3,6 +3,7 @@
 use crate::console::Console;
 use crate::drivers::Drivers;
 use crate::log::OrWarn;
+use crate::memory;
 use crate::net::names::Names;
 use crate::net::{Network, Socket};
 use crate::power::{self, Asked, Buttons};
@@ -290,6 +291,7 @@ impl Machine {
                     self.watched = None;
                 }
                 Ok(Some((pid, status))) if self.swap.on_end(Pid::from_raw(pid.as_raw_nonzero().get()), status) => {
+                    memory::prefer_an_end_to_thrashing(true);
                     self.root.iter().for_each(|root| root.grow().or_warn("root").unwrap_or(()));
                 }
                 Ok(Some(_)) => orphans += 1,

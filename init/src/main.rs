@@ -8,7 +8,7 @@ use nanoos_init::log::{self, timed};
 use nanoos_init::machine::Machine;
 use nanoos_init::power::{self, Asked};
 use nanoos_init::root::Root;
-use nanoos_init::{disks, error, info, mounts, rcu, shutdown};
+use nanoos_init::{disks, error, info, memory, mounts, rcu, shutdown};
 use nix::unistd::Pid;
 use rustix::process::WaitStatus;
 use std::path::PathBuf;
@@ -72,6 +72,7 @@ fn run(machine: &mut Machine, image: &Image) -> Result<()> {
     let entrypoint = timed("launch", || launch(&mut *machine, image))?;
     machine.watch(entrypoint);
     rcu::relax();
+    memory::prefer_an_end_to_thrashing(false);
     machine.swap.begin(&mut machine.drivers);
     let asked = loop {
         if let Err(asked) = machine.turn(None) {
