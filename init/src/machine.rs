@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{WaitOptions, WaitStatus, wait};
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
@@ -110,14 +111,24 @@ impl Machine {
         deadline: Instant,
         mut done: impl FnMut(&mut Self) -> Option<T>,
     ) -> Result<Option<T>> {
+        self.wait(|machine| match done(machine) {
+            Some(answer) => ControlFlow::Break(Some(answer)),
+            None if Instant::now() >= deadline => ControlFlow::Break(None),
+            None => ControlFlow::Continue(deadline),
+        })
+    }
+
+    /// Waits until `next` breaks off with an answer, seeing to everything meanwhile. It is asked whenever something has
+    /// happened, and at the moment that it names.
+    ///
+    /// # Errors
+    /// As [`Machine::wait_until`].
+    pub fn wait<T>(&mut self, mut next: impl FnMut(&mut Self) -> ControlFlow<T, Instant>) -> Result<T> {
         loop {
-            if let Some(answer) = done(self) {
-                return Ok(Some(answer));
+            match next(self) {
+                ControlFlow::Break(answer) => return Ok(answer),
+                ControlFlow::Continue(moment) => self.turn(Some(moment))?,
             }
-            if Instant::now() >= deadline {
-                return Ok(None);
-            }
-            self.turn(Some(deadline))?;
         }
     }
 
@@ -200,7 +211,7 @@ impl Machine {
     /// The machine's names, by its leases.
     #[must_use]
     pub fn names(&self) -> Names {
-        Names::of(&self.network.leases(), &self.hostname)
+        Names::of(&self.network.names(), &self.hostname)
     }
 
     fn ready(&self, wake: Option<Instant>) -> Result<Vec<Source>> {

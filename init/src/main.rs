@@ -11,6 +11,7 @@ use nanoos_init::root::Root;
 use nanoos_init::{disks, error, info, memory, mounts, rcu, shutdown};
 use nix::unistd::Pid;
 use rustix::process::WaitStatus;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -66,7 +67,9 @@ fn run(machine: &mut Machine, image: &Image) -> Result<()> {
     let partition = timed("disk", || find_root(machine, image))?;
     let root = timed("root", || Root::mount(&partition, image, &mut machine.drivers)).context("boot")?;
     machine.root = Some(root);
-    timed("network", || wait_for_network(machine))?;
+    if image.wait_network {
+        timed("network", || wait_for_network(machine))?;
+    }
     machine.refresh_names();
 
     let entrypoint = timed("launch", || launch(&mut *machine, image))?;
@@ -113,16 +116,11 @@ fn find_root(machine: &mut Machine, image: &Image) -> Result<PathBuf> {
 
 /// Applications expect their address to be there when they start; but one that never gets any still starts.
 fn wait_for_network(machine: &mut Machine) -> Result<()> {
-    while let Some(deadline) = machine.network.settles_by() {
-        if Instant::now() >= deadline {
-            break;
-        }
-        machine.turn(Some(deadline))?;
-    }
-    if let Some(complaint) = machine.network.complaint() {
-        // Not fatal, but whoever wonders why nothing answers looks at the console first.
-        error!("network: {complaint}");
-    }
+    machine.wait(|machine| match machine.network.settles_by() {
+        Some(moment) if Instant::now() < moment => ControlFlow::Continue(moment),
+        _ => ControlFlow::Break(()),
+    })?;
+    machine.network.tell();
     Ok(())
 }
 

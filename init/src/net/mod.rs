@@ -1,61 +1,84 @@
-//! The network: every card up, each with what DHCP gives it, for the machine's life.
+//! The network: every card up, each with what DHCP and routers give it, for the machine's life.
 
 pub mod dhcp4;
+pub mod dhcp6;
 pub mod domain;
+mod ipv4;
+mod ipv6;
 pub mod link;
 pub mod names;
+pub mod nd;
+mod netlink;
+pub mod news;
+mod settle;
 
 use crate::log::OrWarn;
-use crate::{info, warn};
-use anyhow::{Context, Result};
-use dhcp4::client::{Action, Client, Moment};
-use dhcp4::packet::{Lease, Mac, decode};
-use dhcp4::transport::{Transport, seed};
-use link::{Address, LinkNews, Links};
+use crate::{error, info, warn};
+use dhcp4::client::Moment;
+use dhcp4::packet::Mac;
+use dhcp6::client::Hint;
+use ipv4::Ipv4;
+use ipv6::Ipv6;
+use link::Links;
+use names::Told;
+use news::{Listener, News};
 use std::fs;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Ethernet, in /sys/class/net/*/type (ARPHRD_ETHER).
 const ETHERNET: &str = "1";
 /// The first card's default route gets this metric, the next one's the number after it.
 const FIRST_METRIC: u32 = 100;
-/// How long the other cards are waited for once one has its address: a second card is answered as fast as the
-/// first, unless it is connected to nothing.
-const STRAGGLERS: Duration = Duration::from_secs(1);
-/// How long the application waits for a first address, and then starts without.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// So many news are read at once: the power button must work beside an application that never stops to change links.
+const BURST: usize = 256;
 
 /// All network cards of the machine.
 #[derive(Debug)]
 pub struct Network {
     start: Instant,
     links: Option<Links>,
-    news: Option<LinkNews>,
-    cards: Vec<Card>,
+    news: Option<Listener>,
+    nics: Vec<Nic>,
     changed: bool,
-    first_lease: Option<Moment>,
+    /// When the first card could be used.
+    first: Option<Moment>,
+    /// Whether the console knows how it went.
+    told: bool,
 }
 
 /// One of the network's sockets.
 #[derive(Debug, Clone, Copy)]
 pub enum Socket {
-    /// The kernel's news of links.
+    /// The kernel's news.
     News,
     /// A card's way to DHCP servers, by the card's number.
-    Card(usize),
+    Dhcp4(usize),
+    /// A card's way to DHCPv6 servers, by the card's number.
+    Dhcp6(usize),
 }
 
+/// What is known of a card from the start.
 #[derive(Debug)]
 struct Card {
     name: String,
+    /// How log lines about it begin.
+    what: String,
     link: u32,
+    mac: Mac,
+    metric: u32,
+    /// Its MTU before anybody asked for another.
+    mtu: u32,
+}
+
+#[derive(Debug)]
+struct Nic {
+    card: Card,
     /// Whether the kernel has said that it carries packets.
     ready: bool,
-    metric: u32,
-    client: Client,
-    transport: Option<Transport>,
+    ipv4: Ipv4,
+    ipv6: Ipv6,
 }
 
 impl Network {
@@ -67,20 +90,17 @@ impl Network {
             // The loopback link is the first one that the kernel makes.
             links.up(1).or_warn("network: lo");
         }
-        let news = LinkNews::listen().or_warn("network");
-        Network { start: Instant::now(), links, news, cards: Vec::new(), changed: true, first_lease: None }
+        let news = Listener::open().or_warn("network");
+        Network { start: Instant::now(), links, news, nics: Vec::new(), changed: true, first: None, told: false }
     }
 
-    /// Takes in the cards that are there now.
+    /// Takes in the cards that are there now, in the order in which the kernel found them.
     pub fn adopt_present(&mut self) {
-        let mut names: Vec<String> = fs::read_dir("/sys/class/net")
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .collect();
-        names.sort();
-        for name in names {
+        let entries = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut cards: Vec<(u32, String)> = names.filter_map(|name| Some((hardware(&name)?.link, name))).collect();
+        cards.sort();
+        for (_, name) in cards {
             self.adopt(&name);
         }
     }
@@ -88,48 +108,63 @@ impl Network {
     /// Takes in a card, and asks for its address at once. A link that is no card, or that the application made
     /// out of others, is left alone.
     pub fn adopt(&mut self, name: &str) {
-        let Some((link, mac)) = hardware(name) else { return };
+        let Some(mut card) = hardware(name) else { return };
         // By its index: the application may have given it another name.
-        if self.cards.iter().any(|card| card.link == link) {
+        if self.nics.iter().any(|nic| nic.card.link == card.link) {
             return;
         }
         let Some(links) = &mut self.links else { return };
-        if links.up(link).or_warn(&format!("network: {name}")).is_none() {
+        let is_free = |metric: &u32| self.nics.iter().all(|nic| nic.card.metric != *metric);
+        card.metric = (FIRST_METRIC..).find(is_free).unwrap_or(FIRST_METRIC);
+        let now = self.start.elapsed();
+        let ipv6 = Ipv6::new(&card, now);
+        if links.up(card.link).or_warn(&card.what).is_none() {
             return;
         }
-        let now = self.start.elapsed();
-        let client = Client::new(mac, seed(mac, now.subsec_nanos()), now);
-        let metric = FIRST_METRIC.saturating_add(u32::try_from(self.cards.len()).unwrap_or(0));
-        self.cards.push(Card { name: name.to_owned(), link, ready: false, metric, client, transport: None });
-        info!("network: {name} is up");
-        self.serve(self.cards.len() - 1, now);
+        info!("{} is up", card.what);
+        self.nics.push(Nic { ipv4: Ipv4::new(&card, now), ipv6, card, ready: false });
+        self.on_time();
     }
 
     /// Forgets a card that is gone, with its lease.
     pub fn forget(&mut self, link: u32) {
-        let before = self.cards.len();
-        self.cards.retain(|card| card.link != link);
-        self.changed |= self.cards.len() != before;
+        let before = self.nics.len();
+        self.nics.retain(|nic| nic.card.link != link);
+        if self.nics.len() != before {
+            info!("network: link {link} is gone");
+            self.changed = true;
+        }
     }
 
     /// The sockets to wait on.
     pub fn sockets(&self) -> impl Iterator<Item = (Socket, BorrowedFd<'_>)> {
         let news = self.news.iter().map(|news| (Socket::News, news.as_fd()));
-        let cards = self.cards.iter().enumerate();
-        news.chain(cards.filter_map(|(card, it)| Some((Socket::Card(card), it.transport.as_ref()?.as_fd()))))
+        let ipv4 = self.nics.iter().enumerate();
+        let ipv4 = ipv4.filter_map(|(number, nic)| Some((Socket::Dhcp4(number), nic.ipv4.socket()?)));
+        let ipv6 = self.nics.iter().enumerate();
+        let ipv6 = ipv6.filter_map(|(number, nic)| Some((Socket::Dhcp6(number), nic.ipv6.socket()?)));
+        news.chain(ipv4).chain(ipv6)
     }
 
     /// When [`Network::on_time`] wants to be called next.
     #[must_use]
     pub fn wake(&self) -> Option<Instant> {
-        self.cards.iter().map(|card| self.start + card.client.wake()).min()
+        let report = (!self.told).then_some(settle::PATIENCE);
+        let nics = self.nics.iter().flat_map(|nic| [nic.ipv4.wake(), nic.ipv6.wake()]);
+        self.start.checked_add(nics.chain(report).min()?)
     }
 
     /// Does what is due.
     pub fn on_time(&mut self) {
         let now = self.start.elapsed();
-        for card in 0..self.cards.len() {
-            self.serve(card, now);
+        for number in 0..self.nics.len() {
+            self.with(number, |Nic { card, ipv4, ipv6, .. }, links| {
+                let changed = ipv4.on_time(card, links, now);
+                ipv6.on_time(card, links, now) || changed
+            });
+        }
+        if !self.told && now >= settle::PATIENCE {
+            self.tell();
         }
     }
 
@@ -138,152 +173,150 @@ impl Network {
         let now = self.start.elapsed();
         match socket {
             Socket::News => self.on_news(now),
-            Socket::Card(card) => self.on_card(card, now),
+            Socket::Dhcp4(number) => {
+                self.with(number, |Nic { card, ipv4, .. }, links| ipv4.on_socket(card, links, now));
+            }
+            Socket::Dhcp6(number) => {
+                self.with(number, |Nic { card, ipv6, .. }, links| ipv6.on_socket(card, links, now));
+            }
         }
     }
 
     fn on_news(&mut self, now: Moment) {
-        while let Some(link) = self.news.as_ref().and_then(LinkNews::next_ready) {
-            let Some(card) = self.cards.iter().position(|card| card.link == link) else { continue };
-            // The kernel tells of every change of a link, not only of this one.
-            let Some(it) = self.cards.get_mut(card).filter(|it| !it.ready) else { continue };
-            it.ready = true;
-            let actions = it.client.on_link_ready(now);
-            self.act(card, actions, now);
+        for _ in 0..BURST {
+            let Some(news) = self.news.as_ref().and_then(Listener::receive) else { return };
+            for news in news {
+                match news {
+                    News::Lost => self.nics.iter_mut().for_each(|nic| nic.ipv6.forget_addresses()),
+                    News::Link { link, .. }
+                    | News::Address { link, .. }
+                    | News::Router { link, .. }
+                    | News::Advice { link, .. } => {
+                        // Most links of a machine that runs containers are none of ours.
+                        let number = self.nics.iter().position(|nic| nic.card.link == link);
+                        number
+                            .into_iter()
+                            .for_each(|number| self.with(number, |nic, links| nic.on_news(news.clone(), links, now)));
+                    }
+                }
+            }
         }
     }
 
-    fn on_card(&mut self, card: usize, now: Moment) {
-        loop {
-            let Some(it) = self.cards.get_mut(card) else { return };
-            let Some(message) = it.transport.as_ref().and_then(Transport::receive) else { return };
-            if let Some(reply) = decode(&message, it.client.mac(), it.client.xid()) {
-                let actions = it.client.on_reply(reply, now);
-                self.act(card, actions, now);
-            }
+    /// Lets a card do something that may change it.
+    fn with(&mut self, number: usize, act: impl FnOnce(&mut Nic, &mut Links) -> bool) {
+        let (Some(nic), Some(links)) = (self.nics.get_mut(number), &mut self.links) else { return };
+        self.changed |= act(nic, links);
+        if self.first.is_none() && nic.is_usable() {
+            self.first = Some(self.start.elapsed());
         }
     }
 
     /// Until when an application that needs the network should wait; `None` when there is nothing to wait for.
     #[must_use]
     pub fn settles_by(&self) -> Option<Instant> {
-        let waiting = self.cards.iter().any(|card| card.client.lease().is_none());
-        let patience = self.first_lease.map_or(PATIENCE, |lease| (lease + STRAGGLERS).min(PATIENCE));
-        waiting.then(|| self.start + patience)
+        let states: Vec<settle::State> = self.nics.iter().map(Nic::state).collect();
+        settle::until(&states, self.first).map(|until| self.start + until)
     }
 
-    /// The leases of all cards.
+    /// Whether the machine has an IPv6 address that is good for more than a link.
     #[must_use]
-    pub fn leases(&self) -> Vec<&Lease> {
-        self.cards.iter().filter_map(|card| card.client.lease()).collect()
+    pub fn has_ipv6(&self) -> bool {
+        self.nics.iter().any(|nic| nic.ipv6.is_usable())
+    }
+
+    /// Whether the machine has an IPv4 address.
+    #[must_use]
+    pub fn has_ipv4(&self) -> bool {
+        self.nics.iter().any(|nic| nic.ipv4.lease().is_some())
+    }
+
+    /// What leases and routers tell of names, the first card's first.
+    #[must_use]
+    pub fn names(&self) -> Vec<Told> {
+        self.nics.iter().flat_map(|nic| nic.ipv4.told().into_iter().chain([nic.ipv6.told(&nic.card)])).collect()
     }
 
     /// The time servers that the network tells, the preferred one first.
     #[must_use]
     pub fn ntp_servers(&self) -> Vec<IpAddr> {
-        self.leases().into_iter().flat_map(|lease| &lease.ntp).copied().map(IpAddr::from).collect()
+        self.nics.iter().flat_map(|nic| nic.ipv4.ntp().chain(nic.ipv6.ntp())).collect()
     }
 
-    /// Whether leases came or went since this was last asked.
+    /// Whether addresses or names came or went since this was last asked.
     pub fn take_change(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
 
-    /// What the console should know of the network when the application starts without one.
-    #[must_use]
-    pub fn complaint(&self) -> Option<String> {
-        if self.cards.is_empty() {
-            return Some("no network card was found: the application runs without a network".to_owned());
+    /// Tells the console, once, what the application starts without.
+    pub fn tell(&mut self) {
+        if std::mem::replace(&mut self.told, true) {
+            return;
         }
-        let without: Vec<&str> =
-            self.cards.iter().filter(|card| card.client.lease().is_none()).map(|card| card.name.as_str()).collect();
-        (!without.is_empty()).then(|| format!("no DHCP server answered on {}: trying on", without.join(", ")))
-    }
-
-    fn serve(&mut self, card: usize, now: Moment) {
-        let Some(it) = self.cards.get_mut(card) else { return };
-        let actions = it.client.on_time(now);
-        self.act(card, actions, now);
-    }
-
-    fn act(&mut self, card: usize, actions: Vec<Action>, now: Moment) {
-        for action in actions {
-            let (Some(it), Some(links)) = (self.cards.get_mut(card), &mut self.links) else { return };
-            match action {
-                Action::Broadcast(message) => {
-                    it.broadcast(&message).or_warn(&format!("network: {}", it.name));
-                }
-                Action::Unicast(server, message) => {
-                    it.unicast(server, &message).or_warn(&format!("network: {}", it.name));
-                }
-                Action::Configure(lease) => {
-                    it.configure(links, &lease);
-                    self.first_lease.get_or_insert(now);
-                    self.changed = true;
-                }
-                Action::Deconfigure(lease) => {
-                    warn!("network: {} lost its address {}", it.name, lease.address);
-                    links.remove_address(it.address(&lease)).or_warn(&format!("network: {}", it.name));
-                    self.changed = true;
-                }
+        let is_without = |nic: &&Nic| !nic.is_usable();
+        let without: Vec<&str> = self.nics.iter().filter(is_without).map(|nic| nic.card.name.as_str()).collect();
+        let names = without.join(", ");
+        match (self.nics.len(), without.len()) {
+            (0, _) => error!("network: no network card was found: the application runs without a network"),
+            (_, 0) => {}
+            (all, without) if all == without => {
+                error!("network: neither a DHCP server nor a router answered on {names}: trying on");
             }
-        }
-        if let Some(it) = self.cards.get_mut(card)
-            && !it.client.listens()
-        {
-            it.transport = None;
+            _ => warn!("network: neither a DHCP server nor a router answered on {names}: trying on"),
         }
     }
 }
 
-impl Card {
-    fn address(&self, lease: &Lease) -> Address {
-        Address { link: self.link, address: lease.address, prefix: lease.prefix }
+impl Nic {
+    fn is_usable(&self) -> bool {
+        self.ipv4.lease().is_some() || self.ipv6.is_usable()
     }
 
-    fn broadcast(&mut self, message: &[u8]) -> Result<()> {
-        if !matches!(self.transport, Some(Transport::Link(..))) {
-            self.transport = Some(Transport::on_link(self.link)?);
+    fn state(&self) -> settle::State {
+        settle::State {
+            ipv4: self.ipv4.lease().is_some(),
+            ipv6: self.ipv6.is_usable(),
+            expects: self.ipv4.expects() || self.ipv6.expects(),
         }
-        self.send(message)
     }
 
-    fn unicast(&mut self, server: std::net::Ipv4Addr, message: &[u8]) -> Result<()> {
-        let ours = self.client.lease().map(|lease| lease.address).context("no lease to renew")?;
-        if !matches!(self.transport, Some(Transport::Udp(_))) {
-            self.transport = Some(Transport::to_server(ours, server)?);
+    /// Returns whether something changed that others want to know.
+    fn on_news(&mut self, news: News, links: &mut Links, now: Moment) -> bool {
+        let Nic { card, ready, ipv4, ipv6 } = self;
+        match news {
+            // The kernel tells of every change of a link, not only of this one.
+            News::Link { ready: is_ready, .. } if *ready != is_ready => {
+                *ready = is_ready;
+                if is_ready {
+                    info!("{} carries packets", card.what);
+                } else {
+                    warn!("{} carries no packets any more", card.what);
+                }
+                let changed = is_ready && ipv4.on_link_ready(card, links, now);
+                ipv6.on_link(is_ready, card, links, now) || changed
+            }
+            News::Address { address, usable, .. } => ipv6.on_address(address, usable, card, links, now),
+            News::Router { managed, other, .. } => ipv6.on_hint(Hint { managed, other }, card, links, now),
+            News::Advice { advice, .. } => ipv6.on_advice(advice, now),
+            News::Link { .. } | News::Lost => false,
         }
-        self.send(message)
-    }
-
-    fn send(&self, message: &[u8]) -> Result<()> {
-        self.transport.as_ref().map_or(Ok(()), |transport| transport.send(message))
-    }
-
-    /// Sets up what a lease says; what the kernel refuses of it is told, and the rest still holds.
-    fn configure(&self, links: &mut Links, lease: &Lease) {
-        let Lease { address, prefix, routes, mtu, time, .. } = lease;
-        let what = format!("network: {}", self.name);
-        if let Some(mtu) = mtu {
-            links.set_mtu(self.link, *mtu).or_warn(&what);
-        }
-        links.add_address(self.address(lease)).or_warn(&what);
-        for router in routes.iter().filter(|route| route.prefix == 0).filter_map(|route| route.router) {
-            links.set_default_route(self.address(lease), router, self.metric).or_warn(&what);
-        }
-        let router = routes.iter().find(|route| route.prefix == 0).and_then(|route| route.router);
-        let router = router.map_or_else(|| "no router".to_owned(), |router| format!("router {router}"));
-        info!("{what} has {address}/{prefix} for {} s, {router}", time.as_secs());
     }
 }
 
-/// The index and address of a link, if it is a network card: Ethernet, with a device behind it.
-fn hardware(name: &str) -> Option<(u32, Mac)> {
+/// What sysfs says of a link, if it is a network card: Ethernet, with a device behind it.
+fn hardware(name: &str) -> Option<Card> {
     let directory = std::path::Path::new("/sys/class/net").join(name);
     let read = |file: &str| fs::read_to_string(directory.join(file)).ok().map(|text| text.trim().to_owned());
     let is_card = read("type")? == ETHERNET && directory.join("device").exists();
-    let (index, mac) = (read("ifindex")?.parse().ok()?, parse_mac(&read("address")?)?);
-    is_card.then_some((index, mac))
+    let card = Card {
+        name: name.to_owned(),
+        what: format!("network: {name}"),
+        link: read("ifindex")?.parse().ok()?,
+        mac: parse_mac(&read("address")?)?,
+        metric: FIRST_METRIC,
+        mtu: read("mtu")?.parse().ok()?,
+    };
+    is_card.then_some(card)
 }
 
 fn parse_mac(text: &str) -> Option<Mac> {

@@ -44,6 +44,8 @@ enum State {
     Renewing(Lease),
     /// Asking any server to keep it.
     Rebinding(Lease),
+    /// Asking whether it still fits the link, which was gone (RFC 2131, section 3.2).
+    Verifying(Lease),
 }
 
 /// A client for one network card.
@@ -53,6 +55,8 @@ pub struct Client {
     xid: u32,
     state: State,
     tries: u32,
+    /// Exchanges that have failed since the last that did not.
+    failures: u32,
     /// When this exchange began: servers see how long a client has been waiting.
     began: Moment,
     /// When the lease was asked for, from which its times count.
@@ -66,7 +70,17 @@ impl Client {
     /// A client that starts to ask at `now`; `seed` makes its transaction ids differ from those of others.
     #[must_use]
     pub fn new(mac: Mac, seed: u32, now: Moment) -> Self {
-        Client { mac, xid: seed, state: State::Selecting, tries: 0, began: now, asked: now, leased: now, wake: now }
+        Client {
+            mac,
+            xid: seed,
+            state: State::Selecting,
+            tries: 0,
+            failures: 0,
+            began: now,
+            asked: now,
+            leased: now,
+            wake: now,
+        }
     }
 
     /// When [`Client::on_time`] wants to be called next.
@@ -91,7 +105,9 @@ impl Client {
     #[must_use]
     pub fn lease(&self) -> Option<&Lease> {
         match &self.state {
-            State::Bound(lease) | State::Renewing(lease) | State::Rebinding(lease) => Some(lease),
+            State::Bound(lease) | State::Renewing(lease) | State::Rebinding(lease) | State::Verifying(lease) => {
+                Some(lease)
+            }
             State::Selecting | State::Requesting(_) => None,
         }
     }
@@ -102,13 +118,23 @@ impl Client {
         !matches!(self.state, State::Bound(_))
     }
 
+    /// Whether a server has let on that there is more to come than it holds.
+    #[must_use]
+    pub fn expects(&self) -> bool {
+        matches!(self.state, State::Requesting(_))
+    }
+
     /// The link has begun to carry packets: what was asked before may be lost, so a client without an address asks
-    /// again at once. One that has an address keeps it.
+    /// again at once. One that has an address asks whether it fits: it may be another link now.
     pub fn on_link_ready(&mut self, now: Moment) -> Vec<Action> {
-        if self.lease().is_some() {
-            return Vec::new();
+        self.failures = 0;
+        match self.lease().cloned() {
+            Some(lease) => {
+                self.state = State::Verifying(lease);
+                self.begin(now);
+            }
+            None => self.start_over(now),
         }
-        self.start_over(now);
         self.on_time(now)
     }
 
@@ -123,8 +149,8 @@ impl Client {
                 vec![Action::Broadcast(message)]
             }
             State::Requesting(_) if self.tries >= REQUEST_TRIES => {
-                self.start_over(now);
-                self.on_time(now)
+                self.give_up(now);
+                Vec::new()
             }
             State::Requesting(offer) => {
                 let request = Request::Take { address: offer.address, server: offer.server };
@@ -144,6 +170,16 @@ impl Client {
                 let lost = Action::Deconfigure(lease.clone());
                 self.start_over(now);
                 std::iter::once(lost).chain(self.on_time(now)).collect()
+            }
+            // Nobody says that it does not fit: it is kept for its time (RFC 2131, section 4.4.2).
+            State::Verifying(lease) if self.tries >= REQUEST_TRIES => {
+                self.wake = (self.leased + lease.renew_after).max(now);
+                self.state = State::Bound(lease.clone());
+                self.on_time(now)
+            }
+            State::Verifying(lease) => {
+                let request = Request::Verify(lease.address);
+                vec![Action::Broadcast(self.message(request, now))]
             }
             State::Renewing(lease) => {
                 let (server, address, until) = (lease.server, lease.address, self.leased + lease.rebind_after);
@@ -170,17 +206,15 @@ impl Client {
             (State::Requesting(offer), Reply::Ack(lease)) if lease.server == offer.server => {
                 self.bind(lease, None, now)
             }
-            (State::Renewing(held) | State::Rebinding(held), Reply::Ack(lease)) => {
+            (State::Renewing(held) | State::Rebinding(held) | State::Verifying(held), Reply::Ack(lease)) => {
                 let held = held.clone();
                 self.bind(lease, Some(held), now)
             }
             (State::Requesting(offer), Reply::Nak { server }) if server.is_none_or(|server| server == offer.server) => {
-                self.start_over(now);
-                // Not at once: a server that offers and refuses would be asked without end.
-                self.wake = now + FIRST_RETRY;
+                self.give_up(now);
                 Vec::new()
             }
-            (State::Renewing(held) | State::Rebinding(held), Reply::Nak { .. }) => {
+            (State::Renewing(held) | State::Rebinding(held) | State::Verifying(held), Reply::Nak { .. }) => {
                 let lost = Action::Deconfigure(held.clone());
                 self.start_over(now);
                 std::iter::once(lost).chain(self.on_time(now)).collect()
@@ -192,10 +226,19 @@ impl Client {
     fn bind(&mut self, lease: Lease, held: Option<Lease>, now: Moment) -> Vec<Action> {
         // From when it was asked for: the server may count from any moment after that (RFC 2131, section 4.4.1).
         self.leased = self.asked;
+        self.failures = 0;
         self.wake = (self.leased + lease.renew_after).max(now);
         self.state = State::Bound(lease.clone());
         let moved = held.filter(|held| held.address != lease.address || held.prefix != lease.prefix);
         moved.map(Action::Deconfigure).into_iter().chain([Action::Configure(lease)]).collect()
+    }
+
+    /// Nothing came of this exchange: the next one begins after a wait that grows from one failure to the next, so that
+    /// a server that offers and refuses is not asked without end.
+    fn give_up(&mut self, now: Moment) {
+        self.start_over(now);
+        self.wake = now + backoff(self.failures);
+        self.failures = self.failures.saturating_add(1);
     }
 
     fn start_over(&mut self, now: Moment) {
@@ -213,9 +256,8 @@ impl Client {
 
     /// A message of this try, with the next one set for when its answer is overdue.
     fn message(&mut self, request: Request, now: Moment) -> Vec<u8> {
-        let doubled = FIRST_RETRY.saturating_mul(1 << self.tries.min(16)).min(LONGEST_RETRY);
+        self.wake = now + backoff(self.tries);
         self.tries += 1;
-        self.wake = now + doubled;
         self.asked = now;
         encode(request, self.mac, self.xid, now.saturating_sub(self.began))
     }
@@ -227,6 +269,10 @@ impl Client {
         self.wake = (now + half).min(until);
         message
     }
+}
+
+fn backoff(tries: u32) -> Duration {
+    FIRST_RETRY.saturating_mul(1 << tries.min(16)).min(LONGEST_RETRY)
 }
 
 #[cfg(test)]

@@ -72,6 +72,8 @@ pub enum Request {
     },
     /// I have this address, and want to keep it.
     Keep(Ipv4Addr),
+    /// I had this address before my link went: does it still fit?
+    Verify(Ipv4Addr),
 }
 
 /// The message for a request, as the payload of UDP.
@@ -99,6 +101,9 @@ pub fn encode(request: Request, mac: Mac, xid: u32, elapsed: Duration) -> Vec<u8
     if let Request::Take { address, server } = request {
         add(&mut message, option::REQUESTED_ADDRESS, &address.octets());
         add(&mut message, option::SERVER, &server.octets());
+    }
+    if let Request::Verify(address) = request {
+        add(&mut message, option::REQUESTED_ADDRESS, &address.octets());
     }
     add(&mut message, option::LARGEST_MESSAGE, &LARGEST.to_be_bytes());
     add(&mut message, option::WANTED, &WANTED);

@@ -91,14 +91,16 @@ impl AsFd for Transport {
     }
 }
 
-/// Lets only unfragmented UDP to port 68 through, so that traffic of the application never wakes init. In tcpdump's
-/// words: `udp dst port 68`, for packets that start with their IP header.
+/// Lets only unfragmented UDP from port 67 to port 68 through, so that traffic of the application never wakes init. In
+/// tcpdump's words: `udp src port 67 and dst port 68`, for packets that start with their IP header.
 const FILTER: &[libc::sock_filter] = &[
     bpf(0x30, 0, 0, 9),                  // ldb  [9]            the protocol
-    bpf(0x15, 0, 6, UDP as u32),         // jeq  #17            is UDP, or drop
+    bpf(0x15, 0, 8, UDP as u32),         // jeq  #17            is UDP, or drop
     bpf(0x28, 0, 0, 6),                  // ldh  [6]            the fragment's offset
-    bpf(0x45, 4, 0, 0x1FFF),             // jset #0x1fff        is 0, or drop
+    bpf(0x45, 6, 0, 0x1FFF),             // jset #0x1fff        is 0, or drop
     bpf(0xB1, 0, 0, 0),                  // ldxb 4*([0]&0xf)    the IP header's length
+    bpf(0x48, 0, 0, 0),                  // ldh  [x + 0]        the source port
+    bpf(0x15, 0, 3, SERVER_PORT as u32), // jeq  #67            is a server's, or drop
     bpf(0x48, 0, 0, 2),                  // ldh  [x + 2]        the destination port
     bpf(0x15, 0, 1, CLIENT_PORT as u32), // jeq  #68            is ours, or drop
     bpf(0x06, 0, 0, 0xFFFF),             // ret  #65535
@@ -135,7 +137,7 @@ fn unpack(packet: &[u8]) -> Option<&[u8]> {
     let total = usize::from(u16::from_be_bytes([*total_high, *total_low]));
     let is_udp = first >> 4 == 4 && header >= IP_HEADER && packet.get(9) == Some(&UDP);
     let datagram = packet.get(header..total.min(packet.len())).filter(|_| is_udp)?;
-    let is_ours = datagram.get(2..4)? == CLIENT_PORT.to_be_bytes();
+    let is_ours = datagram.get(..2)? == SERVER_PORT.to_be_bytes() && datagram.get(2..4)? == CLIENT_PORT.to_be_bytes();
     let length = usize::from(u16::from_be_bytes(datagram.get(4..6)?.try_into().ok()?));
     datagram.get(UDP_HEADER..length).filter(|_| is_ours)
 }
@@ -170,6 +172,7 @@ mod tests {
     /// From the client's side to the server's and back again.
     fn answered(message: &[u8]) -> Vec<u8> {
         let mut packet = pack(message);
+        packet[20..22].copy_from_slice(&SERVER_PORT.to_be_bytes());
         packet[22..24].copy_from_slice(&CLIENT_PORT.to_be_bytes());
         packet
     }
@@ -192,7 +195,7 @@ mod tests {
     #[test]
     fn packets_of_other_kinds_are_nothing() {
         let good = answered(&[7; 300]);
-        for (at, value) in [(0, 0x65), (0, 0x44), (9, 6), (23, 69), (24, 0xFF)] {
+        for (at, value) in [(0, 0x65), (0, 0x44), (9, 6), (21, 68), (23, 69), (24, 0xFF)] {
             let mut bad = good.clone();
             bad[at] = value;
             assert_eq!(unpack(&bad), None, "byte {at}");

@@ -62,7 +62,24 @@ fn a_link_that_comes_up_is_asked_over_at_once_unless_there_is_an_address() {
     client.on_time(Duration::ZERO);
     assert!(matches!(client.on_link_ready(Duration::from_millis(20))[..], [Action::Broadcast(_)]));
     assert_eq!(client.wake(), Duration::from_millis(270));
-    assert_eq!(bound().on_link_ready(seconds(5)), []);
+}
+
+#[test]
+fn a_link_that_was_cut_is_asked_whether_the_address_still_fits() {
+    let cut = || {
+        let mut client = bound();
+        assert!(matches!(client.on_link_ready(seconds(5))[..], [Action::Broadcast(_)]));
+        assert_eq!(client.lease(), Some(&lease(5)), "it is kept meanwhile");
+        client
+    };
+    assert_eq!(cut().on_reply(Reply::Ack(lease(5)), seconds(5)), [Action::Configure(lease(5))]);
+    let actions = cut().on_reply(Reply::Nak { server: None }, seconds(5));
+    assert!(matches!(&actions[..], [Action::Deconfigure(_), Action::Broadcast(_)]), "{actions:?}");
+    let mut silent = cut();
+    while silent.listens() {
+        silent.on_time(silent.wake());
+    }
+    assert_eq!((silent.lease(), silent.wake()), (Some(&lease(5)), seconds(1800)));
 }
 
 #[test]
@@ -114,10 +131,15 @@ fn another_address_at_renewal_replaces_the_first() {
 #[test]
 fn a_server_that_offers_and_refuses_is_not_asked_in_a_tight_loop() {
     let mut client = Client::new(MAC, 7, Duration::ZERO);
-    client.on_time(Duration::ZERO);
-    client.on_reply(Reply::Offer(lease(5)), Duration::ZERO);
-    assert_eq!(client.on_reply(Reply::Nak { server: None }, Duration::ZERO), []);
-    assert!(client.wake() > Duration::ZERO);
+    let (mut now, mut waits) = (Duration::ZERO, Vec::new());
+    for _ in 0..10 {
+        client.on_time(now);
+        client.on_reply(Reply::Offer(lease(5)), now);
+        assert_eq!(client.on_reply(Reply::Nak { server: None }, now), []);
+        waits.push(client.wake() - now);
+        now = client.wake();
+    }
+    assert!(waits[0] == FIRST_RETRY && waits.is_sorted() && waits[9] == LONGEST_RETRY, "{waits:?}");
 }
 
 /// What a machine has set up after these actions; an action that does not fit what it has set up is an error.
@@ -143,7 +165,7 @@ proptest! {
     /// served does not want to be served again at the same moment.
     #[test]
     fn every_address_that_is_set_up_is_taken_down_before_the_next(
-        events in proptest::collection::vec((0u8..6, 0u64..4000), 0..60),
+        events in proptest::collection::vec((0u8..7, 0u64..4000), 0..60),
     ) {
         let mut client = Client::new(MAC, 7, Duration::ZERO);
         let mut now = Duration::ZERO;
@@ -155,12 +177,13 @@ proptest! {
                 1 => client.on_reply(Reply::Ack(lease(5)), now),
                 2 => client.on_reply(Reply::Ack(lease(6)), now),
                 3 => client.on_reply(Reply::Nak { server: None }, now),
+                4 => client.on_link_ready(now),
                 _ => client.on_time(now),
             };
             configured = apply(configured, actions)?;
             prop_assert_eq!(configured, client.lease().map(|lease| lease.address));
             // A lease whose every time has passed takes a few steps: renewing, rebinding, lost, asking anew.
-            for _ in 0..4 {
+            for _ in 0..5 {
                 configured = apply(configured, client.on_time(now))?;
             }
             prop_assert!(client.wake() > now);
