@@ -13,7 +13,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Serves one request after the other.
 pub(crate) fn forever() -> io::Result<()> {
-    let listener = TcpListener::bind(("0.0.0.0", PORT))?;
+    let both = TcpListener::bind(("::", PORT));
+    let listener = both.or_else(|_| TcpListener::bind(("0.0.0.0", PORT)))?;
     for stream in listener.incoming() {
         if let Err(error) = stream.and_then(answer) {
             println!("probe: a request: {error}");

@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! lab imds [FILE]            EC2's instance metadata on port 80, user data from FILE (none if there is no such file)
+//! lab dhcp4 once ADDRESS SECONDS    gives a lease and is never heard again
+//! lab dhcp4 refuse ADDRESS SECONDS  offers a lease and refuses it
 //! ```
 //!
 //! They run in the foreground and tell on stderr what they are asked and what they answer.
 
+mod dhcp4;
 mod imds;
 
 use anyhow::{Result, bail};
@@ -27,6 +30,7 @@ fn serve(words: &[&str]) -> Result<()> {
     match words {
         ["imds"] => imds::serve("user-data".as_ref()),
         ["imds", file] => imds::serve(file.as_ref()),
+        ["dhcp4", manner, address, seconds] => dhcp4::serve(manner, address.parse()?, seconds.parse()?),
         _ => bail!("there is no server {words:?}"),
     }
 }
