@@ -244,7 +244,12 @@ impl Client {
                 lost
             }
             (State::Informing, false) if reply.status == Status::Success => {
-                self.bind(Lease { addresses: Vec::new(), ..reply.lease })
+                let actions = self.bind(Lease { addresses: Vec::new(), ..reply.lease });
+                if !self.is_stateless() {
+                    // A server that has run out of addresses may have one later.
+                    self.wake = self.wake.min(now + self.longest_retry);
+                }
+                actions
             }
             (State::Confirming, false) if reply.status == Status::NotOnLink => self.lose(now),
             (State::Confirming, false) => self.stay(now),

@@ -176,7 +176,7 @@ fn a_server_without_addresses_tells_the_rest_and_is_asked_for_both_again() {
     let mut client = soliciting();
     assert_eq!(summary(&client.on_reply(offer(rest()), START)), "11");
     assert_eq!(summary(&client.on_reply(reply(rest()), START)), "+");
-    assert_eq!(client.wake(), START + seconds(86_400));
+    assert_eq!(client.wake(), START + LONGEST_RETRY);
     let now = client.wake();
     assert_eq!(summary(&client.on_time(now)), "1");
     assert_eq!(client.lease(), Some(&rest()), "what is known stays known");
