@@ -1,5 +1,6 @@
 //! The machine while it runs: one place where init waits for whatever comes next, and sees to it.
 
+use crate::cgroup::Cgroups;
 use crate::console::Console;
 use crate::drivers::Drivers;
 use crate::log::OrWarn;
@@ -33,6 +34,8 @@ pub struct Machine {
     pub root: Option<Root>,
     /// The swap volume.
     pub swap: SwapSpace,
+    /// The application's control group, where the kernel has any.
+    pub cgroups: Option<Cgroups>,
     /// The application's way to the console.
     pub console: Console,
     /// How often somebody has asked for the end of the machine.
@@ -57,6 +60,7 @@ enum Source {
     Button(usize),
     Network(Socket),
     Console,
+    Memory,
 }
 
 impl Machine {
@@ -72,6 +76,7 @@ impl Machine {
             network: Network::open(),
             root: None,
             swap: SwapSpace::new(image.swap.clone()),
+            cgroups: None,
             console: Console::default(),
             presses: 0,
             uevents: Uevents::listen()?,
@@ -177,6 +182,7 @@ impl Machine {
                 Source::Signals => self.on_signals()?,
                 Source::Network(socket) => self.network.on_socket(socket),
                 Source::Console => read_console = true,
+                Source::Memory => self.cgroups.iter_mut().for_each(Cgroups::on_event),
                 Source::Button(button) => {
                     for _ in 0..self.buttons.presses(button) {
                         self.ask("the power button was pressed", OnExit::PowerOff);
@@ -219,12 +225,14 @@ impl Machine {
         let buttons = self.buttons.files().map(|(button, fd)| (Source::Button(button), fd));
         let network = self.network.sockets().map(|(socket, fd)| (Source::Network(socket), fd));
         let console = self.console.files().map(|(fd, flags)| (Source::Console, fd, flags));
+        let memory = self.cgroups.iter().map(|cgroups| (Source::Memory, cgroups.as_fd(), PollFlags::PRI));
         let (sources, mut fds): (Vec<Source>, Vec<PollFd<'_>>) = always
             .into_iter()
             .chain(buttons)
             .chain(network)
             .map(|(source, fd)| (source, fd, PollFlags::IN))
             .chain(console)
+            .chain(memory)
             .map(|(source, fd, flags)| (source, PollFd::from_borrowed_fd(fd, flags)))
             .unzip();
 

@@ -3,12 +3,14 @@
 use anyhow::{Context, Result, anyhow};
 use initramfs::image::{Image, OnExit};
 use initramfs::paths::IMAGE_JSON;
+use nanoos_init::cgroup::{self, Cgroups};
 use nanoos_init::entrypoint;
-use nanoos_init::log::{self, timed};
+use nanoos_init::log::{self, OrWarn, timed};
 use nanoos_init::machine::Machine;
 use nanoos_init::power::{self, Asked};
 use nanoos_init::root::Root;
 use nanoos_init::{disks, error, info, memory, mounts, rcu, shutdown};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use rustix::process::WaitStatus;
 use std::ops::ControlFlow;
@@ -67,6 +69,7 @@ fn run(machine: &mut Machine, image: &Image) -> Result<()> {
     let partition = timed("disk", || find_root(machine, image))?;
     let root = timed("root", || Root::mount(&partition, image, &mut machine.drivers)).context("boot")?;
     machine.root = Some(root);
+    machine.cgroups = machine.root.as_ref().and_then(|root| Cgroups::contain(root).or_warn("cgroups"));
     if image.wait_network {
         timed("network", || wait_for_network(machine))?;
     }
@@ -77,6 +80,7 @@ fn run(machine: &mut Machine, image: &Image) -> Result<()> {
     rcu::relax();
     memory::prefer_an_end_to_thrashing(false);
     machine.swap.begin(&mut machine.drivers);
+    cgroup::protect_init();
     let asked = loop {
         if let Err(asked) = machine.turn(None) {
             break asked;
@@ -84,7 +88,7 @@ fn run(machine: &mut Machine, image: &Image) -> Result<()> {
         if let Some(status) = machine.ended() {
             // In this order: the program's last words, then how it ended.
             shutdown::show_last_lines(machine);
-            tell_end(image, status);
+            tell_end(machine, image, status);
             return Ok(());
         }
     };
@@ -124,12 +128,15 @@ fn wait_for_network(machine: &mut Machine) -> Result<()> {
     Ok(())
 }
 
-fn tell_end(image: &Image, status: WaitStatus) {
+fn tell_end(machine: &mut Machine, image: &Image, status: WaitStatus) {
+    machine.cgroups.iter_mut().for_each(Cgroups::on_event);
+    let was_killed = status.terminating_signal() == Some(Signal::SIGKILL as i32);
+    let memory = was_killed && machine.cgroups.as_ref().is_some_and(Cgroups::has_killed_lately);
     let program = image.argv.first().map_or("", String::as_str);
     let ended = shutdown::describe(status);
     match status.exit_status() {
         Some(0) => info!("{program} {ended}"),
-        _ => error!("{program} {ended}"),
+        _ => error!("{program} {ended}{}", if memory { ": out of memory" } else { "" }),
     }
 }
 

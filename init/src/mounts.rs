@@ -32,7 +32,7 @@ const fn mount(what: &'static str, at: &'static str, flags: MountFlags, data: &'
     Mount { what, at, flags, data, need }
 }
 
-/// In the order they stack. /run is not here: an image's own /run may hold directories that its program needs.
+/// In the order they stack. cgroup2 is init's: the application gets its part of it (`cgroup.rs`). /run is not here: an image's own /run may hold directories that its program needs.
 const EARLY: &[Mount] = &[
     mount("proc", "/proc", NO_SUID_EXEC_DEV, "", Need::Always),
     mount("sysfs", "/sys", NO_SUID_EXEC_DEV, "", Need::Always),
@@ -41,7 +41,7 @@ const EARLY: &[Mount] = &[
     mount("tmpfs", "/dev/shm", NO_SUID_EXEC_DEV, "mode=1777", Need::Always),
     mount("mqueue", "/dev/mqueue", NO_SUID_EXEC_DEV, "", Need::IfTheKernelHasIt),
     mount("hugetlbfs", "/dev/hugepages", MountFlags::NOSUID.union(MountFlags::NODEV), "", Need::IfTheKernelHasIt),
-    mount("cgroup2", "/sys/fs/cgroup", NO_SUID_EXEC_DEV, "nsdelegate", Need::IfTheKernelHasIt),
+    mount("cgroup2", "/cgroup", NO_SUID_EXEC_DEV, "nsdelegate", Need::IfTheKernelHasIt),
     mount("securityfs", "/sys/kernel/security", NO_SUID_EXEC_DEV, "", Need::IfTheKernelHasIt),
     mount("bpf", "/sys/fs/bpf", NO_SUID_EXEC_DEV, "mode=0700", Need::IfTheKernelHasIt),
 ];
@@ -117,6 +117,14 @@ fn share(root: &OwnedFd, path: &str) -> Result<()> {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(errno) => return Err(errno).context("make the directory"),
     }
+    show(path, root, inside)
+}
+
+/// Shows a directory of init's, with all that is mounted below it, in a directory of the application's root.
+///
+/// # Errors
+/// When there is no such directory.
+pub fn show(path: &str, root: impl AsFd, inside: &str) -> Result<()> {
     // An image may have a symbolic link here that leads anywhere: none is followed.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let target = openat2(root, inside, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)

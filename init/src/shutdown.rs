@@ -2,7 +2,7 @@
 
 use crate::log::OrWarn;
 use crate::machine::Machine;
-use crate::{error, info, swap, sys, unmount, warn};
+use crate::{cgroup, error, info, swap, sys, unmount, warn};
 use anyhow::{Context, Result};
 use initramfs::image::Image;
 use initramfs::signal;
@@ -110,6 +110,7 @@ fn end_rest(machine: &mut Machine) {
     if matches!(machine.wait_until_alone(Instant::now() + rest), Ok(true)) {
         return;
     }
+    cgroup::kill_all();
     let _ = kill(EVERYBODY, Signal::SIGKILL);
     let deadline = Instant::now() + DEATH;
     while Instant::now() < deadline {

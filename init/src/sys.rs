@@ -4,6 +4,7 @@ pub mod block;
 
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{ForkResult, Pid};
+use rustix::thread::UnshareFlags;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -18,6 +19,16 @@ pub fn fork(child: impl FnOnce() -> i32) -> io::Result<Pid> {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => std::process::exit(child()),
     }
+}
+
+/// Leaves namespaces for new ones (unshare(2)); a new PID namespace is for the children that come.
+///
+/// # Errors
+/// What unshare(2) answers.
+pub fn unshare(namespaces: UnshareFlags) -> io::Result<()> {
+    let namespaces = namespaces - UnshareFlags::FILES;
+    // SAFETY: only a table of descriptors that threads no longer share is unsafe, and that flag is not among them.
+    Ok(unsafe { rustix::thread::unshare_unsafe(namespaces) }?)
 }
 
 /// Gives a signal its default effect: Rust's runtime ignores SIGPIPE, and a program would inherit that.

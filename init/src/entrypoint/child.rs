@@ -10,16 +10,18 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::process::{chdir, chroot, fchdir, setsid};
-use rustix::thread::{Gid, Uid, set_thread_gid, set_thread_groups, set_thread_uid};
+use rustix::thread::{Gid, Uid, UnshareFlags, set_thread_gid, set_thread_groups, set_thread_uid};
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 
 /// All that a child needs to become the application.
 pub(super) struct Launch<'a> {
     pub(super) root: &'a Root,
     pub(super) ends: Ends,
+    /// The entrance to its control group, where there is one.
+    pub(super) group: Option<File>,
     pub(super) cwd: &'a str,
     pub(super) candidates: Vec<CString>,
     pub(super) argv: Vec<CString>,
@@ -35,6 +37,11 @@ impl Launch<'_> {
         rustix::stdio::dup2_stdin(&null).context("take /dev/null as standard input")?;
         rustix::stdio::dup2_stdout(&self.ends.output).context("take the pipe to the console as standard output")?;
         rustix::stdio::dup2_stderr(&self.ends.error).context("take the pipe to the console as standard error")?;
+
+        if let Some(mut group) = self.group.as_ref() {
+            group.write_all(b"0").context("join the application's control group")?;
+            sys::unshare(UnshareFlags::NEWCGROUP).context("make its control group the root of all it sees")?;
+        }
 
         fchdir(self.root).context("enter the image's root")?;
         chroot(".").context("enter the image's root")?;

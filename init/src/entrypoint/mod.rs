@@ -4,6 +4,7 @@ mod child;
 mod diagnosis;
 pub mod user;
 
+use crate::cgroup;
 use crate::console::Ends;
 use crate::root::Root;
 use crate::sys;
@@ -45,6 +46,7 @@ pub fn launch(image: &Image, root: &Root, ends: Ends, hostname: &str) -> Result<
     let launch = Launch {
         root,
         ends,
+        group: cgroup::entrance(),
         cwd: &image.cwd,
         candidates: candidates(program, &environment)?,
         argv: c_strings(&image.argv)?,

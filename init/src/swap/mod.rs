@@ -111,6 +111,8 @@ impl SwapSpace {
 
 /// In the child: the whole way from a volume to swap.
 fn attempt(swap: &Swap) -> i32 {
+    // In init's group it would have more right to the processor than the application, however nice it is.
+    crate::cgroup::leave_init();
     let start = Instant::now();
     let found = match volume::find(&swap.device) {
         Ok(None) => return ABSENT,

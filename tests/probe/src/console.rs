@@ -1,7 +1,9 @@
 //! Standard output and error, as they reach the console.
 
+use nix::errno::Errno;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write, stderr, stdout};
+use std::io::{self, Seek, Write, stderr, stdout};
+use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,8 +34,8 @@ pub(crate) fn lines(count: &str) -> io::Result<()> {
     stdout().flush()
 }
 
-/// Writes the same blocks of lines to a file in memory and to the console, each at 50 MB/s as far as it goes, and says
-/// how long each took.
+/// Writes the same blocks of lines to a file in memory and to a console that stands still, each at 50 MB/s as far as it
+/// goes, and says how long each took.
 pub(crate) fn flood() -> io::Result<()> {
     let line = format!("{}\n", "x".repeat(LINE - 1));
     let block = line.repeat(BLOCK / LINE).into_bytes();
@@ -41,9 +43,19 @@ pub(crate) fn flood() -> io::Result<()> {
     let to_file = write_blocks(File::create(path)?, &block)?;
     fs::remove_file(path)?;
     // Not through the standard library's buffer of lines.
+    let console = OpenOptions::new().write(true).open("/dev/console")?;
+    flow(&console, nix::libc::TCOOFF)?;
     let to_console = write_blocks(OpenOptions::new().write(true).open("/dev/stdout")?, &block)?;
+    flow(&console, nix::libc::TCOON)?;
     println!("flood: {} MB: file {to_file} ms, console {to_console} ms", RATE * SECONDS / 1_000_000);
     Ok(())
+}
+
+/// Has a terminal stand still, or go on (tcflow(3)). An emulated serial line is fast, and costs the processor more than it
+/// costs a real one: at full speed it would be what is measured.
+fn flow(terminal: &File, action: i32) -> io::Result<()> {
+    // SAFETY: tcflow(3) takes two numbers.
+    Ok(Errno::result(unsafe { nix::libc::tcflow(terminal.as_raw_fd(), action) }).map(drop)?)
 }
 
 fn write_blocks(mut file: File, block: &[u8]) -> io::Result<u128> {
@@ -52,6 +64,7 @@ fn write_blocks(mut file: File, block: &[u8]) -> io::Result<u128> {
     while written < RATE * SECONDS {
         let due = Duration::from_micros((written / (RATE / 1_000_000)) as u64);
         thread::sleep(due.saturating_sub(start.elapsed()));
+        let _ = file.rewind(); // a file stays small; a pipe has no start to go back to
         file.write_all(block)?;
         written += block.len();
     }
@@ -71,5 +84,7 @@ pub(crate) fn dirty(path: &str, mib: &str) -> io::Result<()> {
     for _ in 0..mib {
         file.write_all(&[1; 1 << 20])?;
     }
+    // Closed, it would be written out.
+    std::mem::forget(file);
     Ok(())
 }
