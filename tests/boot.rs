@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::thread;
 use tests::scenario::{Code, Disks, Scenario, run};
 
+#[path = "scenarios/clock-ec2/check.rs"]
+mod clock;
 #[path = "scenarios/console-flood/check.rs"]
 mod console_flood;
 #[path = "scenarios/console-lines/check.rs"]
@@ -22,8 +24,14 @@ mod demo;
 mod env;
 
 /// Code of scenarios, by folder.
-const CODE: &[(&str, Code)] =
-    &[("console-flood", console_flood::CODE), ("console-lines", console_lines::CODE), ("env", env::CODE)];
+const CODE: &[(&str, Code)] = &[
+    ("clock-dhcp", clock::DHCP),
+    ("clock-ec2", clock::EC2),
+    ("clock-liars", clock::LIARS),
+    ("console-flood", console_flood::CODE),
+    ("console-lines", console_lines::CODE),
+    ("env", env::CODE),
+];
 
 /// Machines that run at the same time at most, however many processors there are: each takes half a GiB of memory.
 const MOST_MACHINES: usize = 8;

@@ -10,6 +10,7 @@
 )]
 
 pub mod cgroup;
+pub mod clock;
 pub mod console;
 pub mod disks;
 pub mod drivers;
@@ -20,6 +21,7 @@ pub mod machine;
 pub mod memory;
 pub mod mounts;
 pub mod net;
+pub mod platform;
 pub mod power;
 pub mod rcu;
 pub mod root;

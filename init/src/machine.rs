@@ -1,6 +1,7 @@
 //! The machine while it runs: one place where init waits for whatever comes next, and sees to it.
 
 use crate::cgroup::Cgroups;
+use crate::clock::{self, Clock};
 use crate::console::Console;
 use crate::drivers::Drivers;
 use crate::log::OrWarn;
@@ -30,6 +31,8 @@ pub struct Machine {
     pub drivers: Drivers,
     /// The network cards.
     pub network: Network,
+    /// The clock.
+    pub clock: Clock,
     /// The application's root, once it is mounted: names that change later are written there.
     pub root: Option<Root>,
     /// The swap volume.
@@ -61,6 +64,7 @@ enum Source {
     Network(Socket),
     Console,
     Memory,
+    Clock(clock::Socket),
 }
 
 impl Machine {
@@ -74,6 +78,7 @@ impl Machine {
         Ok(Machine {
             drivers: Drivers::open(),
             network: Network::open(),
+            clock: Clock::open(),
             root: None,
             swap: SwapSpace::new(image.swap.clone()),
             cgroups: None,
@@ -174,12 +179,13 @@ impl Machine {
     /// # Errors
     /// [`Asked`], once, when somebody ends the machine; or a broken machine.
     pub fn turn(&mut self, deadline: Option<Instant>) -> Result<()> {
-        let wake = [deadline, self.network.wake(), self.console.wake()].into_iter().flatten().min();
+        let wake = [deadline, self.network.wake(), self.console.wake(), self.clock.wake()].into_iter().flatten().min();
         let mut read_console = false;
         for source in self.ready(wake)? {
             match source {
                 Source::Uevents => self.on_uevents()?,
                 Source::Signals => self.on_signals()?,
+                Source::Clock(socket) => self.clock.on_socket(socket),
                 Source::Network(socket) => self.network.on_socket(socket),
                 Source::Console => read_console = true,
                 Source::Memory => self.cgroups.iter_mut().for_each(Cgroups::on_event),
@@ -197,6 +203,7 @@ impl Machine {
         self.console.on_time();
         self.network.on_time();
         self.refresh_names();
+        self.clock.on_time(&self.network, self.root.as_ref().filter(|_| self.watched.is_some()));
         self.asked.take().map_or(Ok(()), |asked| Err(asked.into()))
     }
 
@@ -226,8 +233,10 @@ impl Machine {
         let network = self.network.sockets().map(|(socket, fd)| (Source::Network(socket), fd));
         let console = self.console.files().map(|(fd, flags)| (Source::Console, fd, flags));
         let memory = self.cgroups.iter().map(|cgroups| (Source::Memory, cgroups.as_fd(), PollFlags::PRI));
-        let (sources, mut fds): (Vec<Source>, Vec<PollFd<'_>>) = always
-            .into_iter()
+        // The clock's answers first: how long they wait here counts as their way.
+        let clock = self.clock.sockets().map(|(socket, fd)| (Source::Clock(socket), fd));
+        let (sources, mut fds): (Vec<Source>, Vec<PollFd<'_>>) = clock
+            .chain(always)
             .chain(buttons)
             .chain(network)
             .map(|(source, fd)| (source, fd, PollFlags::IN))

@@ -1,4 +1,6 @@
-//! What neither rustix nor nix offers as safe code. Every `unsafe` of init stands in this file.
+//! What neither rustix nor nix offers as safe code. Every `unsafe` of init stands in this file and those below it.
+
+pub mod clock;
 
 pub mod block;
 

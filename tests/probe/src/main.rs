@@ -25,11 +25,12 @@
 //! probe print FILE TEXT...   writes a line into a file that is there
 //! probe dirty DISK MIB       writes over a disk, as far as the kernel's memory
 //! probe make-directory PATH  makes one
-//! probe serve                serves files over HTTP on port 80: GET /proc/self/environ
+//! probe serve                serves files over HTTP on port 80: GET /proc/self/environ; the clock as /clock
 //! ```
 //!
 //! Several may stand after one another, with `then` between them.
 
+mod clock;
 mod console;
 mod exhaust;
 mod identity;

@@ -4,12 +4,14 @@
 //! lab imds [FILE]            EC2's instance metadata on port 80, user data from FILE (none if there is no such file)
 //! lab dhcp4 once ADDRESS SECONDS    gives a lease and is never heard again
 //! lab dhcp4 refuse ADDRESS SECONDS  offers a lease and refuses it
+//! lab ntp ADDRESS LIE               a time server that lies: unsynchronized, origin, distance, deny, past, flap
 //! ```
 //!
 //! They run in the foreground and tell on stderr what they are asked and what they answer.
 
 mod dhcp4;
 mod imds;
+mod ntp;
 
 use anyhow::{Result, bail};
 use std::process::ExitCode;
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
 fn serve(words: &[&str]) -> Result<()> {
     match words {
         ["imds"] => imds::serve("user-data".as_ref()),
+        ["ntp", address, lie] => ntp::serve(address, lie),
         ["imds", file] => imds::serve(file.as_ref()),
         ["dhcp4", manner, address, seconds] => dhcp4::serve(manner, address.parse()?, seconds.parse()?),
         _ => bail!("there is no server {words:?}"),
