@@ -22,6 +22,8 @@ mod console_lines;
 mod demo;
 #[path = "scenarios/env/check.rs"]
 mod env;
+#[path = "scenarios/idle/check.rs"]
+mod idle;
 
 /// Code of scenarios, by folder.
 const CODE: &[(&str, Code)] = &[
@@ -31,6 +33,7 @@ const CODE: &[(&str, Code)] = &[
     ("console-flood", console_flood::CODE),
     ("console-lines", console_lines::CODE),
     ("env", env::CODE),
+    ("idle", idle::CODE),
 ];
 
 /// Machines that run at the same time at most, however many processors there are: each takes half a GiB of memory.

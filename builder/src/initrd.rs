@@ -44,6 +44,10 @@ pub fn pack_system(init: &[u8], release: &str, modules: &Selection, packing: Pac
         // The kernel opens it as init's standard input and output before init has mounted anything.
         archive.character_device("/dev/console", 0o600, (5, 1))?;
         archive.file(paths::INIT, 0o755, init)?;
+        // Only where it may be asked for the machine's life: at boot init loads what is needed before anybody asks.
+        if modules.late {
+            archive.symlink(paths::MODPROBE, paths::INIT)?;
+        }
         for (path, content) in &modules.files {
             archive.file(&format!("{}/{release}/{path}", paths::MODULES), 0o644, content)?;
         }

@@ -102,7 +102,7 @@ struct Machine {
 fn make(machine: &Machine, disk: TempFile, output: &Output, progress: &Progress) -> Result<u64> {
     let layers = &machine.container.layers;
     let stub = machine.kernel.stub(machine.platform.arch)?;
-    let modules = modules::select(&machine.kernel)?;
+    let modules = modules::select(&machine.kernel, machine.options.late_modules)?;
     let packing = initrd::packing(&machine.kernel)?;
     let configure = |root| machine::configure(&machine.name, &machine.container.config.config, root, &machine.options);
     for warning in configure(machine.platform.arch.root_type)?.1 {

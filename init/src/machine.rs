@@ -20,9 +20,16 @@ use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{WaitOptions, WaitStatus, wait};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// A boot that waits for longer than this has time for the devices that it can go on without.
+const QUIET: Duration = Duration::from_millis(20);
+
+/// Most uevents that are taken together; the rest wait for the next turn.
+const LONGEST_BURST: usize = 512;
 
 /// Everything that init watches for the machine's life.
 #[derive(Debug)]
@@ -54,6 +61,7 @@ pub struct Machine {
     alone: bool,
     asked: Option<Asked>,
     disks_changed: bool,
+    settled: bool,
 }
 
 /// Who has something to say.
@@ -94,21 +102,34 @@ impl Machine {
             alone: false,
             asked: None,
             disks_changed: true,
+            settled: false,
         })
     }
 
-    /// Finds drivers for all devices there are, and takes in what they bring: buttons and network cards.
+    /// Finds drivers for the devices that a boot needs, and takes in what they bring: buttons and network cards.
     ///
     /// # Errors
     /// As [`Machine::turn`].
     pub fn coldplug(&mut self) -> Result<()> {
         // The button first, as far as it needs no driver: somebody may change their mind right now.
         self.buttons.adopt_present();
-        self.drivers.coldplug();
+        self.drivers.coldplug_first();
         // A bus driver brings devices, which need drivers: their uevents wait here already.
-        self.on_uevents()?;
-        self.buttons.adopt_present();
+        while self.on_uevents()? {}
         self.network.adopt_present();
+        Ok(())
+    }
+
+    /// Finds drivers for the devices that the boot could go on without so far, once: it may have come to nothing better
+    /// to do, or depend on them after all.
+    ///
+    /// # Errors
+    /// As [`Machine::turn`].
+    pub fn settle(&mut self) -> Result<()> {
+        if !std::mem::replace(&mut self.settled, true) {
+            self.drivers.coldplug();
+            while self.on_uevents()? {}
+        }
         Ok(())
     }
 
@@ -179,11 +200,19 @@ impl Machine {
     /// # Errors
     /// [`Asked`], once, when somebody ends the machine; or a broken machine.
     pub fn turn(&mut self, deadline: Option<Instant>) -> Result<()> {
-        let wake = [deadline, self.network.wake(), self.console.wake(), self.clock.wake()].into_iter().flatten().min();
+        let quiet = (!self.settled).then(|| Instant::now() + QUIET);
+        let wake =
+            [deadline, self.network.wake(), self.console.wake(), self.clock.wake(), quiet].into_iter().flatten().min();
+        let ready = self.ready(wake)?;
+        if ready.is_empty() {
+            self.settle()?;
+        }
         let mut read_console = false;
-        for source in self.ready(wake)? {
+        for source in ready {
             match source {
-                Source::Uevents => self.on_uevents()?,
+                Source::Uevents => {
+                    self.on_uevents()?;
+                }
                 Source::Signals => self.on_signals()?,
                 Source::Clock(socket) => self.clock.on_socket(socket),
                 Source::Network(socket) => self.network.on_socket(socket),
@@ -255,11 +284,14 @@ impl Machine {
         Ok(sources.into_iter().zip(ready).filter_map(|(source, ready)| ready.then_some(source)).collect())
     }
 
-    fn on_uevents(&mut self) -> Result<()> {
-        loop {
+    /// Sees to the uevents that wait, and gives whether there were any. Drivers for all of them are looked for at once.
+    fn on_uevents(&mut self) -> Result<bool> {
+        let mut modaliases = BTreeSet::new();
+        let mut any = false;
+        for _ in 0..LONGEST_BURST {
             match self.uevents.receive()? {
-                Received::Event(event) => self.on_uevent(&event),
-                Received::Nothing => return Ok(()),
+                Received::Event(event) => modaliases.extend(self.on_uevent(event)),
+                Received::Nothing => break,
                 Received::Overflow => {
                     warn!("more uevents than the buffer holds: looking at all devices again");
                     self.drivers.coldplug();
@@ -268,14 +300,15 @@ impl Machine {
                     self.disks_changed = true;
                 }
             }
+            any = true;
         }
+        self.drivers.load_for(modaliases);
+        Ok(any)
     }
 
-    fn on_uevent(&mut self, event: &Uevent) {
+    /// Sees to what has come or gone, and gives the modalias of a device that may need a driver.
+    fn on_uevent(&mut self, event: Uevent) -> Option<String> {
         let Uevent { action, subsystem, modalias, devname, interface, link } = event;
-        if let ("add", Some(modalias)) = (action.as_str(), modalias) {
-            self.drivers.load_for(modalias);
-        }
         match (subsystem.as_str(), action.as_str()) {
             ("block", _) => {
                 self.disks_changed = true;
@@ -291,6 +324,7 @@ impl Machine {
             }
             _ => {}
         }
+        modalias.filter(|_| action == "add")
     }
 
     fn on_signals(&mut self) -> Result<()> {

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, anyhow};
 use initramfs::image::{Image, OnExit};
 use initramfs::paths::IMAGE_JSON;
 use nanoos_init::cgroup::{self, Cgroups};
+use nanoos_init::drivers::modprobe;
 use nanoos_init::entrypoint;
 use nanoos_init::log::{self, OrWarn, timed};
 use nanoos_init::machine::Machine;
@@ -19,10 +20,13 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// How long the disk with the image may take to appear. EBS volumes are attached before the machine starts; a disk
-/// that is not there after this is not coming.
+/// that is not there after this is not coming. `nanoos.disk_wait=SECONDS` on the kernel command line takes its place.
 const DISK_PATIENCE: Duration = Duration::from_secs(30);
 
 fn main() {
+    if let Some(status) = modprobe::asked(std::env::args_os()) {
+        std::process::exit(status);
+    }
     if std::process::id() != 1 {
         eprintln!(
             "nanoos-init is PID 1 of a NanoOS machine; on a running system it would take over its mounts and network."
@@ -77,10 +81,12 @@ fn run(machine: &mut Machine, image: &Image) -> Result<()> {
 
     let entrypoint = timed("launch", || launch(&mut *machine, image))?;
     machine.watch(entrypoint);
+    machine.settle()?;
     rcu::relax();
     memory::prefer_an_end_to_thrashing(false);
     machine.swap.begin(&mut machine.drivers);
     cgroup::protect_init();
+    machine.drivers.finish(image.late_modules);
     let asked = loop {
         if let Err(asked) = machine.turn(None) {
             break asked;
@@ -109,17 +115,23 @@ fn read_image() -> Result<Image> {
 
 fn find_root(machine: &mut Machine, image: &Image) -> Result<PathBuf> {
     let find = |machine: &mut Machine| machine.take_disks_changed().then(|| disks::partition(image.root)).flatten();
-    let found = machine.wait_until(Instant::now() + DISK_PATIENCE, find)?;
+    let patience = machine.drivers.cmdline.disk_wait().unwrap_or(DISK_PATIENCE);
+    let found = machine.wait_until(Instant::now() + patience, find)?;
     found.ok_or_else(|| {
+        machine.drivers.complaints().iter().for_each(|complaint| error!("{complaint}"));
         let disks = disks::described(image.root).join(", ");
         let seen =
             if disks.is_empty() { "there is no disk at all".to_owned() } else { format!("the disks are {disks}") };
-        anyhow!("no disk has the image's partition {} after {} s: {seen}", image.root, DISK_PATIENCE.as_secs())
+        anyhow!("no disk has the image's partition {} after {} s: {seen}", image.root, patience.as_secs())
     })
 }
 
 /// Applications expect their address to be there when they start; but one that never gets any still starts.
 fn wait_for_network(machine: &mut Machine) -> Result<()> {
+    if machine.network.settles_by().is_none() {
+        // No card yet: it may hang on something that was put off.
+        machine.settle()?;
+    }
     machine.wait(|machine| match machine.network.settles_by() {
         Some(moment) if Instant::now() < moment => ControlFlow::Continue(moment),
         _ => ControlFlow::Break(()),

@@ -11,6 +11,7 @@ use std::io::{self, Write};
 const S_IFDIR: u32 = 0o040_000;
 const S_IFCHR: u32 = 0o020_000;
 const S_IFREG: u32 = 0o100_000;
+const S_IFLNK: u32 = 0o120_000;
 
 /// Writes a cpio archive, entry by entry, in the order of the calls.
 #[derive(Debug)]
@@ -42,6 +43,15 @@ impl<W: Write> Archive<W> {
     pub fn directory(&mut self, path: &str) -> io::Result<()> {
         self.parents(path)?;
         self.one_directory(path)
+    }
+
+    /// Adds a symbolic link, and whatever directories lead to it.
+    ///
+    /// # Errors
+    /// What the writer answers.
+    pub fn symlink(&mut self, path: &str, target: &str) -> io::Result<()> {
+        self.parents(path)?;
+        self.entry(path, S_IFLNK | 0o777, (0, 0), target.as_bytes())
     }
 
     /// Adds a character device.

@@ -9,5 +9,6 @@ pub mod cpio;
 pub mod guid;
 pub mod image;
 pub mod limits;
+pub mod modules;
 pub mod paths;
 pub mod signal;

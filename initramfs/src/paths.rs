@@ -3,6 +3,10 @@
 /// The program that the kernel starts as PID 1. The kernel itself looks for this name.
 pub const INIT: &str = "/init";
 
+/// Where the kernel looks for the program that loads modules by name (CONFIG_MODPROBE_PATH): a link to [`INIT`], which
+/// tells by its name what it is started for.
+pub const MODPROBE: &str = "/sbin/modprobe";
+
 /// The image's configuration, one JSON document: see [`crate::image::Image`].
 pub const IMAGE_JSON: &str = "/etc/nanoos/image.json";
 

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 
 fn sample(packing: Packing) -> Vec<u8> {
-    let mut modules = Selection::default();
+    let mut modules = Selection { late: true, ..Selection::default() };
     modules.files.insert("kernel/a.ko".to_owned(), b"module".to_vec());
     let machine = Image::new(vec!["/app".to_owned()], ESP_TYPE);
     let system = pack_system(b"#!", "6.12", &modules, packing).unwrap();
@@ -45,6 +45,7 @@ fn the_initramfs_holds_init_its_configuration_the_console_and_modules() {
     let expected = [
         ("crw-------", "dev/console"),
         ("-rwxr-xr-x", "init"),
+        ("lrwxrwxrwx", "/init"),
         ("-rw-r--r--", "lib/modules/6.12/kernel/a.ko"),
         ("-rw-------", "etc/nanoos/image.json"),
     ];

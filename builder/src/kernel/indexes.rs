@@ -31,14 +31,14 @@ impl Dependencies {
 
     /// The same index for some of the modules, with other names for their files.
     #[must_use]
-    pub fn of(&self, some: &BTreeSet<String>, name: impl Fn(&str) -> &str) -> String {
+    pub fn of(&self, some: &BTreeSet<String>, name: impl Fn(&str) -> String) -> String {
         let mut text = String::new();
         for path in some {
-            text.push_str(name(path));
+            text.push_str(&name(path));
             text.push(':');
             for needed in self.needs(path) {
                 text.push(' ');
-                text.push_str(name(needed));
+                text.push_str(&name(needed));
             }
             text.push('\n');
         }
@@ -98,7 +98,9 @@ mod tests {
         let text = "kernel/a.ko.xz: kernel/b.ko.xz kernel/c.ko.xz\nkernel/b.ko.xz:\nkernel/c.ko.xz: kernel/b.ko.xz\n";
         let dependencies = Dependencies::parse(text).unwrap();
         let some = names(&["kernel/c.ko.xz", "kernel/b.ko.xz"]);
-        let plain = |path: &str| -> String { dependencies.of(&some, |path| path.strip_suffix(".xz").unwrap()) + path };
+        let plain = |path: &str| -> String {
+            dependencies.of(&some, |path| path.strip_suffix(".xz").unwrap().to_owned()) + path
+        };
         assert_eq!(plain(""), "kernel/b.ko:\nkernel/c.ko: kernel/b.ko\n");
         assert_eq!(Dependencies::parse("kernel/a.ko\n"), Err("kernel/a.ko"));
     }

@@ -1,10 +1,11 @@
-//! Which kernel modules a machine carries: those it may need to find its disk and its network, with what these need
-//! themselves. The root file system may carry more.
+//! Which kernel modules a machine carries: those it may need to find its disk and its network and what applications
+//! expect of any kernel, with what these need themselves; or all of the kernel's, where modules may be loaded late.
 
 use super::directory::Kernel;
 use super::indexes::{self, Dependencies};
 use crate::compression::Compression;
 use anyhow::{Context, Result, bail};
+use initramfs::modules::EXPECTED;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
@@ -88,13 +89,18 @@ pub struct Selection {
     pub files: BTreeMap<String, Vec<u8>>,
     /// How many of the files are modules.
     pub modules: usize,
+    /// Whether they may be loaded for the machine's life.
+    pub late: bool,
 }
 
-/// Selects from a kernel's modules.
+/// zstd's level for modules that are packed compressed: they are small, and read from memory.
+const ZSTD_LEVEL: i32 = 19;
+
+/// Selects from a kernel's modules; all of them if they may be loaded `late`.
 ///
 /// # Errors
 /// When the indexes are missing or a module can't be read.
-pub fn select(kernel: &Kernel) -> Result<Selection> {
+pub fn select(kernel: &Kernel, late: bool) -> Result<Selection> {
     let Some(directory) = &kernel.modules else {
         if kernel.has("CONFIG_MODULES")? && kernel.stub.is_none() {
             bail!("kernel {}: it can load modules, but there are none in lib/modules/{0}", kernel.release);
@@ -105,15 +111,29 @@ pub fn select(kernel: &Kernel) -> Result<Selection> {
     let dependencies = Dependencies::parse(&index("modules.dep")?)
         .map_err(|line| anyhow::anyhow!("{}: {line:?} is not a line of it", directory.join("modules.dep").display()))?;
     let soft = optional_index(directory, "modules.softdep")?;
-    let wanted = closure(&dependencies, &indexes::soft_dependencies(&soft));
-    let mut selection = Selection { modules: wanted.len(), ..Selection::default() };
+    let at_boot = closure(&dependencies, &indexes::soft_dependencies(&soft));
+    // What a boot needs is packed as it is loaded. The rest lies in memory for the machine's life: compressed, where the
+    // kernel can read it so.
+    let compresses = late && kernel.has("CONFIG_MODULE_DECOMPRESS")? && kernel.has("CONFIG_MODULE_COMPRESS_ZSTD")?;
+    let wanted = if late { dependencies.modules().map(str::to_owned).collect() } else { at_boot.clone() };
+    let packed_name = |path: &str| match plain_name(path) {
+        plain if compresses && !at_boot.contains(path) => format!("{plain}.zst"),
+        plain => plain.to_owned(),
+    };
+    let mut selection = Selection { modules: wanted.len(), late, ..Selection::default() };
     for path in &wanted {
-        let content = read_module(&directory.join(path)).with_context(|| format!("read module {path}"))?;
-        selection.files.insert(plain_name(path).to_owned(), content);
+        let module = || -> Result<_> {
+            let content = read_module(&directory.join(path))?;
+            let packed = packed_name(path);
+            let is_plain = !packed.ends_with(".zst");
+            Ok((packed, if is_plain { content } else { zstd::encode_all(&content[..], ZSTD_LEVEL)? }))
+        };
+        let (packed, content) = module().with_context(|| format!("read module {path}"))?;
+        selection.files.insert(packed, content);
     }
     let names: BTreeSet<String> = wanted.iter().map(|path| indexes::module_name(path)).collect();
     let mut put = |name: &str, text: String| selection.files.insert(name.to_owned(), text.into_bytes());
-    put("modules.dep", dependencies.of(&wanted, plain_name));
+    put("modules.dep", dependencies.of(&wanted, packed_name));
     put("modules.alias", indexes::only_modules(&index("modules.alias")?, &names));
     put("modules.softdep", indexes::only_soft(&soft, &names));
     // Whole: they say what needs no module, which is what a loader wants to know of the others.
@@ -135,7 +155,7 @@ fn closure(dependencies: &Dependencies, soft: &BTreeMap<String, Vec<String>>) ->
         let below = path.strip_prefix("kernel/").unwrap_or(path);
         NEEDED.iter().any(|start| below.starts_with(start))
     });
-    let asked = ASKED_BY_NAME.iter().filter_map(|name| by_name.get(&name.replace('-', "_")).copied());
+    let asked = ASKED_BY_NAME.iter().chain(EXPECTED).filter_map(|name| by_name.get(&name.replace('-', "_")).copied());
     let mut ahead: Vec<&str> = needed.chain(asked).collect();
     let mut wanted = BTreeSet::new();
     while let Some(path) = ahead.pop() {

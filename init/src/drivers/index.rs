@@ -3,6 +3,32 @@
 use super::glob;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+/// The indexes as they lie beside the modules. They are read when a device asks, and not kept: in the initramfs they
+/// are in memory already.
+#[derive(Debug, Default)]
+pub struct Texts {
+    alias: String,
+    dep: String,
+    softdep: String,
+}
+
+impl Texts {
+    /// Reads the indexes in a directory. A kernel without modules has none, and that is fine.
+    #[must_use]
+    pub fn read(directory: &Path) -> Self {
+        let read = |name: &str| fs::read_to_string(directory.join(name)).unwrap_or_default();
+        Texts { alias: read("modules.alias"), dep: read("modules.dep"), softdep: read("modules.softdep") }
+    }
+
+    /// What they say.
+    #[must_use]
+    pub fn index(&self) -> Index<'_> {
+        Index::parse(&self.alias, &self.dep, &self.softdep)
+    }
+}
 
 /// modules.alias, modules.dep and modules.softdep, read. It points into their texts: a boot has no time to copy
 /// thousands of lines of which it needs a handful.
@@ -45,19 +71,16 @@ impl<'text> Index<'text> {
         Index { aliases: aliases.collect(), modules: modules.collect(), soft: soft.collect() }
     }
 
-    /// The modules that say they drive `modalias`; a module's own name is an alias of it too.
-    #[must_use]
-    pub fn candidates(&self, modalias: &str) -> Vec<Cow<'text, str>> {
-        let by_name = self.modules.get_key_value(canonical(modalias).as_ref()).map(|(name, _)| name.clone());
-        let claims = |(pattern, _): &&(&str, &str)| glob::matches(pattern.as_bytes(), modalias.as_bytes());
-        let by_alias = self.aliases.iter().filter(claims).map(|(_, module)| canonical(module));
-        by_name.into_iter().chain(by_alias).collect()
+    /// The modules that say they drive `modalias`.
+    pub fn candidates(&self, modalias: &str) -> impl Iterator<Item = Cow<'text, str>> {
+        let claims = move |(pattern, _): &&(&str, &str)| glob::matches(pattern.as_bytes(), modalias.as_bytes());
+        self.aliases.iter().filter(claims).map(|(_, module)| canonical(module))
     }
 
     /// A module by its name.
     #[must_use]
     pub fn module(&self, name: &str) -> Option<Module<'text>> {
-        self.modules.get(name).copied()
+        self.modules.get(canonical(name).as_ref()).copied()
     }
 
     /// What should be there before a module though it does not link against it (`softdep … pre:`, modprobe.d(5)).
@@ -69,6 +92,12 @@ impl<'text> Index<'text> {
     }
 }
 
+/// The aliases in modules.builtin.modinfo, `MODULE.KEY=VALUE` entries ended by a NUL each: what is built into the kernel
+/// drives them.
+pub fn built_in_aliases(modinfo: &str) -> impl Iterator<Item = &str> {
+    modinfo.split('\0').filter_map(|entry| entry.split_once('.')?.1.strip_prefix("alias="))
+}
+
 /// A module's name from its file: without directories and endings.
 #[must_use]
 pub fn name_of(file: &str) -> Cow<'_, str> {
@@ -77,7 +106,8 @@ pub fn name_of(file: &str) -> Cow<'_, str> {
 }
 
 /// To the kernel `-` and `_` are the same in a module's name.
-fn canonical(name: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn canonical(name: &str) -> Cow<'_, str> {
     if name.contains('-') { name.replace('-', "_").into() } else { name.into() }
 }
 
@@ -94,7 +124,7 @@ mod tests {
     #[test]
     fn a_card_finds_its_module_with_all_it_needs() {
         let index = Index::parse(ALIAS, DEP, SOFTDEP);
-        assert_eq!(index.candidates("virtio:d00000001v00001AF4"), ["virtio_net"]);
+        assert_eq!(index.candidates("virtio:d00000001v00001AF4").collect::<Vec<_>>(), ["virtio_net"]);
         let module = index.module("virtio_net").unwrap();
         assert_eq!(
             module.needs().collect::<Vec<_>>(),
@@ -107,15 +137,22 @@ mod tests {
     #[test]
     fn names_are_the_same_with_dash_and_underscore_and_whatever_the_file_is_packed_with() {
         let index = Index::parse(ALIAS, DEP, SOFTDEP);
-        assert_eq!(index.candidates("nvme-core"), ["nvme_core"]);
+        assert_eq!(index.module("nvme-core"), index.module("nvme_core"));
+        assert_eq!(index.module("nvme_core").unwrap().file, "kernel/drivers/nvme/host/nvme-core.ko.xz");
         assert_eq!(name_of("kernel/drivers/nvme/host/nvme-core.ko.xz"), "nvme_core");
+    }
+
+    #[test]
+    fn what_is_built_in_says_what_it_drives() {
+        let modinfo = "nvme.file=drivers/nvme/host/nvme\0nvme.alias=pci:v*d*sv*sd*bc01sc08i02*\0fuse.alias=fs-fuse\0";
+        assert_eq!(built_in_aliases(modinfo).collect::<Vec<_>>(), ["pci:v*d*sv*sd*bc01sc08i02*", "fs-fuse"]);
     }
 
     proptest! {
         #[test]
         fn no_index_makes_the_reader_panic(alias in ".*", dep in ".*", softdep in ".*", modalias in ".*") {
             let index = Index::parse(&alias, &dep, &softdep);
-            let _ = index.candidates(&modalias);
+            let _ = index.candidates(&modalias).count();
         }
     }
 }

@@ -1,145 +1,192 @@
 //! Drivers: for every device the machine has, the module that says it drives it.
+//!
+//! Modules are loaded on all processors, by threads that end before anything else goes on: init has one thread again
+//! when it forks. Once the application runs, the door is closed ([`Drivers::finish`]).
 
+pub mod cmdline;
+pub mod devices;
 pub mod glob;
 pub mod index;
+mod insert;
+mod lock;
+pub mod modprobe;
+pub mod plan;
 
 use crate::log::OrWarn;
-use crate::{debug, info};
-use anyhow::{Context, Result, anyhow};
-use index::Index;
-use rustix::io::Errno;
+use crate::{debug, error, info, sys, warn};
+use anyhow::{Result, anyhow};
+use cmdline::Cmdline;
+use devices::Undriven;
+use index::{Index, Texts};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::ffi::CString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where sysfs lists devices that may ask for a driver: directories of directories with a file `modalias`.
-/// Buses have all that sits on them; input devices are a class without a bus.
-const DEVICE_LISTS: &[&str] = &["/sys/bus/*/devices", "/sys/class/input"];
+/// Most modaliases that are remembered: an application that makes devices of its own, by uinput, makes any number.
+const MOST_SEEN: usize = 1024;
 
-/// Buses whose devices no module of a boot drives, and of which a large machine has thousands: blocks of memory, CPUs.
-const PASSED_OVER: &[&str] = &["memory", "cpu", "node", "clockevents", "clocksource", "event_source", "workqueue"];
-
-/// The modules of the running kernel, and which of them are loaded.
-#[derive(Debug)]
+/// The modules of the running kernel, and which of them were loaded.
+#[derive(Debug, Default)]
 pub struct Drivers {
     directory: PathBuf,
-    index: Index<'static>,
-    parameters: Parameters,
+    /// The kernel command line, which has a say in it.
+    pub cmdline: Cmdline,
+    /// Modaliases that were looked up.
     seen: BTreeSet<String>,
-    tried: BTreeSet<&'static str>,
+    /// Files of modules that were handed to the kernel.
+    tried: BTreeSet<String>,
+    /// What the kernel refused: the module, and why.
+    failed: Vec<(String, String)>,
+    locked: bool,
 }
 
 impl Drivers {
-    /// Reads the indexes of the running kernel's modules. A kernel without modules has none, and that is fine.
+    /// The modules of the running kernel; none of its files is read yet.
     #[must_use]
     pub fn open() -> Self {
         let release = rustix::system::uname().release().to_string_lossy().into_owned();
         let directory = Path::new(initramfs::paths::MODULES).join(release);
-        // The texts are needed for the machine's life, as devices may come at any time.
-        let read = |name: &str| &*fs::read_to_string(directory.join(name)).unwrap_or_default().leak();
-        let index = Index::parse(read("modules.alias"), read("modules.dep"), read("modules.softdep"));
-        let parameters = Parameters(fs::read_to_string("/proc/cmdline").unwrap_or_default());
-        Drivers { directory, index, parameters, seen: BTreeSet::new(), tried: BTreeSet::new() }
+        Drivers { directory, cmdline: Cmdline::read(), ..Drivers::default() }
     }
 
-    /// Loads what the devices ask for that are there now. Those that appear by it announce themselves by uevents.
+    /// Loads what the devices ask for that a boot cannot go on without. Those that appear by it announce themselves by
+    /// uevents.
+    pub fn coldplug_first(&mut self) {
+        self.load_for(devices::first_modaliases());
+    }
+
+    /// Loads what all devices ask for that are there now.
     pub fn coldplug(&mut self) {
-        for modalias in present() {
-            self.load_for(&modalias);
-        }
+        self.load_for(devices::modaliases());
         info!("drivers: {} kinds of devices, {} modules loaded", self.seen.len(), self.tried.len());
     }
 
-    /// Loads every module that claims a device, each once: more than one may, and the kernel lets the right one bind.
-    pub fn load_for(&mut self, modalias: &str) {
-        if !self.seen.insert(modalias.to_owned()) {
+    /// Loads every module that claims one of the devices, each once: more than one may claim it, and the kernel lets the
+    /// right one bind.
+    pub fn load_for(&mut self, modaliases: BTreeSet<String>) {
+        if self.seen.len() > MOST_SEEN {
+            self.seen.clear();
+        }
+        let new: Vec<String> = modaliases.into_iter().filter(|modalias| self.seen.insert(modalias.clone())).collect();
+        if new.is_empty() {
             return;
         }
-        for name in self.index.candidates(modalias) {
-            debug!("drivers: {modalias} wants {name}");
-            self.load(&name).or_warn("drivers");
+        let texts = Texts::read(&self.directory);
+        let index = texts.index();
+        if self.locked {
+            new.iter().for_each(|modalias| self.tell_locked_out(&index, modalias));
+            return;
         }
+        let mut wanted = BTreeSet::new();
+        for modalias in &new {
+            for name in self.claiming(&index, modalias) {
+                debug!("drivers: {modalias} wants {name}");
+                wanted.insert(name);
+            }
+        }
+        self.load(&index, &wanted);
     }
 
-    /// Makes sure that the kernel knows a file system. Mounting would ask for its module too, but through a
-    /// modprobe that this machine does not have.
+    /// Loads modules that are asked for by name, or by an alias such as `fs-xfs`; whether there was any, and all loaded.
+    pub fn load_named(&mut self, names: &[&str]) -> bool {
+        let texts = Texts::read(&self.directory);
+        let index = texts.index();
+        let mut wanted = BTreeSet::new();
+        for name in names {
+            match index.module(name) {
+                Some(module) => wanted.extend([index::name_of(module.file).into_owned()]),
+                None => wanted.extend(self.claiming(&index, name)),
+            }
+        }
+        let failed_before = self.failed.len();
+        self.load(&index, &wanted);
+        !wanted.is_empty() && self.failed.len() == failed_before
+    }
+
+    /// Makes sure that the kernel knows a file system.
     ///
     /// # Errors
     /// When neither the kernel nor a module has it.
     pub fn file_system(&mut self, name: &str) -> Result<()> {
         let has = || fs::read_to_string("/proc/filesystems").is_ok_and(|list| lists_file_system(&list, name));
-        if has() {
+        if has() || (self.load_named(&[&format!("fs-{name}"), name])) && has() {
             return Ok(());
         }
-        self.load_for(&format!("fs-{name}"));
-        self.load_for(name);
-        has().then_some(()).ok_or_else(|| anyhow!("the kernel has no {name} file system, nor a module for it"))
+        Err(anyhow!("the kernel has no {name} file system, nor a module for it"))
     }
 
-    fn load(&mut self, name: &str) -> Result<()> {
-        let mut order = Vec::new();
-        self.collect(name, &mut order);
-        for file in order {
-            self.insert(file)?;
-        }
-        Ok(())
+    /// Has the machine's modules as they are for good: loads what applications expect of any machine, and then locks the
+    /// kernel against further ones and frees their files. With `late` modules may come as long as the machine runs.
+    ///
+    /// A child does it, beside the application that has just started.
+    pub fn finish(&mut self, late: bool) {
+        let work = || {
+            lock::finish(self, late);
+            0
+        };
+        let child = sys::fork(work).or_warn("drivers");
+        self.locked = child.is_some() && !late;
+        // What was looked up before the lock is not told again after it.
+        self.failed = Vec::new();
     }
 
-    /// The files to load for a module, in order: first what its softdeps name, then what it needs, then itself.
-    fn collect(&mut self, name: &str, order: &mut Vec<&'static str>) {
-        let Some(module) = self.index.module(name) else { return };
-        // All of them are claimed before any softdep is looked at: a file is collected once, and nothing runs in circles.
-        let files: Vec<_> = module.needs().rev().chain([module.file]).filter(|file| self.tried.insert(file)).collect();
-        for file in files {
-            let before: Vec<_> = self.index.wanted_before(&index::name_of(file)).collect();
-            for wanted in before {
-                self.collect(&wanted, order);
-            }
-            order.push(file);
-        }
+    /// Why a disk or a network may be missing, one line each: devices that nobody drives, modules that did not load.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        let texts = Texts::read(&self.directory);
+        let index = texts.index();
+        let undriven = devices::undriven().into_iter().map(|device| self.complaint(&index, &device));
+        let failed = self.failed.iter().map(|(_, reason)| reason.clone());
+        undriven.chain(failed).collect()
     }
 
-    fn insert(&self, file: &str) -> Result<()> {
-        let path = self.directory.join(file);
-        let module = fs::File::open(&path).with_context(|| format!("open module {}", path.display()))?;
-        let parameters = self.parameters.of(&index::name_of(file));
-        match rustix::system::finit_module(&module, &parameters, 0) {
-            // EEXIST: it is loaded, or built into the kernel. ENODEV: its device is not here after all.
-            Ok(()) | Err(Errno::EXIST | Errno::NODEV) => Ok(()),
-            Err(errno) => Err(errno).with_context(|| format!("load module {}", path.display())),
-        }
+    fn complaint(&self, index: &Index<'_>, device: &Undriven) -> String {
+        let Undriven { kind, address, modalias } = device;
+        let ids = devices::pci_ids(modalias).map_or_else(String::new, |ids| format!(" [{ids}]"));
+        let candidates: Vec<_> = index.candidates(modalias).collect();
+        let why = match candidates.as_slice() {
+            [] => "no module for it is packed".to_owned(),
+            [name, ..] if self.cmdline.blacklists(name) => format!("{name} is blacklisted on the command line"),
+            [name, ..] if self.failed.iter().any(|(failed, _)| failed == name) => format!("{name} did not load"),
+            [name, ..] => format!("{name} did not take it"),
+        };
+        format!("no driver for the {kind} {address}{ids}: {why} ({modalias})")
     }
-}
 
-/// The modaliases of all devices that sysfs lists.
-fn present() -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for list in DEVICE_LISTS {
-        match list.split_once("/*") {
-            Some((parent, below)) => {
-                let passed_over = |bus: &PathBuf| PASSED_OVER.iter().any(|name| bus.ends_with(name));
-                for bus in entries(Path::new(parent)).filter(|bus| !passed_over(bus)) {
-                    collect_modaliases(&bus.join(below.trim_start_matches('/')), &mut found);
-                }
-            }
-            None => collect_modaliases(Path::new(list), &mut found),
-        }
-    }
-    found
-}
-
-fn collect_modaliases(list: &Path, found: &mut BTreeSet<String>) {
-    for device in entries(list) {
-        if let Ok(modalias) = fs::read_to_string(device.join("modalias")) {
-            found.insert(modalias.trim_end().to_owned());
+    /// A device that was plugged in needs a module that may no longer be loaded.
+    fn tell_locked_out(&self, index: &Index<'_>, modalias: &str) {
+        let missing = |name: &str| !Path::new("/sys/module").join(name).exists();
+        let candidates: Vec<_> = index.candidates(modalias).collect();
+        let what = devices::kind(modalias).unwrap_or("device");
+        if let Some(module) = candidates.iter().find(|name| missing(name)) {
+            error!(
+                "drivers: {what} {modalias} needs {module}, and no more modules may be loaded: build with --late-modules"
+            );
+        } else if candidates.is_empty() && devices::kind(modalias).is_some() && !self.is_built_in(modalias) {
+            error!("drivers: no driver for the {what} that was plugged in: no module for it is packed ({modalias})");
         }
     }
-}
 
-/// What a directory of sysfs holds; nothing where the kernel was built without it.
-fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> {
-    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path())
+    fn is_built_in(&self, modalias: &str) -> bool {
+        let modinfo = fs::read_to_string(self.directory.join("modules.builtin.modinfo")).unwrap_or_default();
+        index::built_in_aliases(&modinfo).any(|pattern| glob::matches(pattern.as_bytes(), modalias.as_bytes()))
+    }
+
+    /// The modules that claim an alias, without those that the user forbids.
+    fn claiming(&self, index: &Index<'_>, alias: &str) -> Vec<String> {
+        let allowed = index.candidates(alias).filter(|name| !self.cmdline.blacklists(name));
+        allowed.map(Cow::into_owned).collect()
+    }
+
+    fn load(&mut self, index: &Index<'_>, names: &BTreeSet<String>) {
+        let waves = plan::plan(index, names, &mut self.tried);
+        for (file, error) in insert::insert(&self.directory, &waves, &self.cmdline) {
+            let reason = format!("{error:#}");
+            warn!("drivers: {reason}");
+            self.failed.push((index::name_of(&file).into_owned(), reason));
+        }
+    }
 }
 
 /// Whether /proc/filesystems, `[nodev]<TAB>NAME` a line, has a name.
@@ -147,38 +194,9 @@ fn lists_file_system(list: &str, name: &str) -> bool {
     list.lines().any(|line| line.rsplit('\t').next() == Some(name))
 }
 
-/// The kernel command line, which carries parameters of modules as `module.parameter=value`: the kernel applies
-/// those of built-in code only, and leaves the rest to whoever loads the module.
-#[derive(Debug)]
-struct Parameters(String);
-
-impl Parameters {
-    fn of(&self, module: &str) -> CString {
-        let mine: Vec<&str> = self
-            .0
-            .split_whitespace()
-            .filter_map(|word| {
-                let (name, parameter) = word.split_once('.')?;
-                // `a.b=c.d`: the first dot is the one that ends the module's name.
-                (!name.contains('=') && name.replace('-', "_") == module).then_some(parameter)
-            })
-            .collect();
-        // The command line cannot hold a NUL.
-        CString::new(mine.join(" ")).unwrap_or_default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_module_gets_the_parameters_that_the_command_line_has_for_it() {
-        let parameters =
-            Parameters("quiet nvme-core.io_timeout=4294967295 root=a.b nvme_core.multipath=N x.y=1\n".to_owned());
-        assert_eq!(parameters.of("nvme_core").to_str(), Ok("io_timeout=4294967295 multipath=N"));
-        assert_eq!(parameters.of("root").to_str(), Ok(""));
-    }
 
     #[test]
     fn file_systems_are_found_with_and_without_a_device() {
@@ -188,20 +206,21 @@ mod tests {
     }
 
     #[test]
-    fn modules_are_loaded_dependencies_first_and_each_once() {
-        let dep = "a.ko: b.ko c.ko\nb.ko: c.ko\nc.ko:\nsoft.ko: c.ko\n";
-        let mut drivers = Drivers {
-            directory: PathBuf::new(),
-            index: Index::parse("", dep, "softdep b pre: soft a\n"),
-            parameters: Parameters(String::new()),
-            seen: BTreeSet::new(),
-            tried: BTreeSet::new(),
+    fn a_device_without_driver_is_told_with_its_ids_and_the_reason() {
+        let modalias = "pci:v00001000d00000012sv00000000sd00001000bc01sc00i00";
+        let device = Undriven {
+            kind: "storage controller",
+            address: "pci 0000:00:04.0".to_owned(),
+            modalias: modalias.to_owned(),
         };
-        let mut order = Vec::new();
-        drivers.collect("a", &mut order);
-        assert_eq!(order, ["c.ko", "soft.ko", "b.ko", "a.ko"]);
-        order.clear();
-        drivers.collect("b", &mut order);
-        assert!(order.is_empty());
+        let told = |drivers: &Drivers, alias: &str| drivers.complaint(&Index::parse(alias, "", ""), &device);
+        let drivers = Drivers::default();
+        let start = "no driver for the storage controller pci 0000:00:04.0 [1000:0012]: ";
+        assert_eq!(told(&drivers, ""), format!("{start}no module for it is packed ({modalias})"));
+        let alias = "alias pci:v00001000d00000012sv*sd*bc*sc*i* sym53c8xx\n";
+        assert_eq!(told(&drivers, alias), format!("{start}sym53c8xx did not take it ({modalias})"));
+        let failed = vec![("sym53c8xx".to_owned(), "load module".to_owned())];
+        let drivers = Drivers { failed, ..Drivers::default() };
+        assert_eq!(told(&drivers, alias), format!("{start}sym53c8xx did not load ({modalias})"));
     }
 }

@@ -28,8 +28,8 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Instant;
 
-/// What a kernel may have as modules that mapping and encrypting need; the kernel would ask for the ciphers by
-/// names, through a modprobe that this machine does not have.
+/// What a kernel may have as modules that mapping and encrypting need. They are loaded before the door to modules is
+/// closed, which may be before a volume appears.
 const MODULES: &[&str] = &["dm_mod", "dm_crypt", "xts", "ecb", "aesni_intel", "aes_generic"];
 
 /// The least right to the processor that a process can have (setpriority(2)).
@@ -72,7 +72,7 @@ impl SwapSpace {
     /// Starts to prepare the swap.
     pub fn begin(&mut self, drivers: &mut Drivers) {
         if self.wanted.is_some() {
-            MODULES.iter().for_each(|module| drivers.load_for(module));
+            drivers.load_named(MODULES);
             self.look();
         }
     }

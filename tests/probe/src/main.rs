@@ -25,6 +25,7 @@
 //! probe print FILE TEXT...   writes a line into a file that is there
 //! probe dirty DISK MIB       writes over a disk, as far as the kernel's memory
 //! probe make-directory PATH  makes one
+//! probe knows FILESYSTEM     says whether the kernel knows it, asking for its module as mount(2) does
 //! probe serve                serves files over HTTP on port 80: GET /proc/self/environ; the clock as /clock
 //! ```
 //!
@@ -87,6 +88,7 @@ fn perform(words: &[String]) -> io::Result<ExitCode> {
         ["print", file, ref text @ ..] => console::print(file, text)?,
         ["dirty", disk, mib] => console::dirty(disk, mib)?,
         ["make-directory", path] => std::fs::create_dir(path)?,
+        ["knows", name] => storage::knows(name),
         ["serve"] => serve::forever()?,
         _ => return Err(io::Error::other("the probe knows no such thing")),
     }

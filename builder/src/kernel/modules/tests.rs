@@ -39,7 +39,7 @@ fn needed_modules_come_with_what_they_depend_on_decompressed() {
         "kernel/drivers/nvme/host/nvme.ko.xz: kernel/drivers/nvme/host/nvme-core.ko.zst\n\
          kernel/drivers/nvme/host/nvme-core.ko.zst:\nkernel/lib/helper_x.ko:\nkernel/drivers/gpu/drm/radeon/radeon.ko:\n",
     );
-    let selection = select(&kernel).unwrap();
+    let selection = select(&kernel, false).unwrap();
     let names: Vec<&str> = selection.files.keys().map(String::as_str).collect();
     assert_eq!(
         names,
@@ -66,11 +66,32 @@ fn needed_modules_come_with_what_they_depend_on_decompressed() {
 }
 
 #[test]
+fn all_modules_come_along_where_they_may_be_loaded_late_compressed_if_the_kernel_reads_them_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let radeon = "kernel/drivers/gpu/drm/radeon/radeon.ko";
+    let modules = [("kernel/drivers/nvme/host/nvme.ko.xz", xz(ELF)), (radeon, ELF.to_vec())];
+    let dep = format!("kernel/drivers/nvme/host/nvme.ko.xz:\n{radeon}: kernel/drivers/nvme/host/nvme.ko.xz\n");
+    let mut kernel = kernel(dir.path(), &modules, &dep);
+    let plain = select(&kernel, true).unwrap();
+    assert_eq!(plain.files[radeon], ELF);
+
+    let config = dir.path().join("config");
+    fs::write(&config, "CONFIG_MODULE_DECOMPRESS=y\nCONFIG_MODULE_COMPRESS_ZSTD=y\n").unwrap();
+    kernel.config = Some(config);
+    let packed = select(&kernel, true).unwrap();
+    assert_eq!(packed.files["kernel/drivers/nvme/host/nvme.ko"], ELF);
+    assert_eq!(zstd::decode_all(&packed.files[&format!("{radeon}.zst")][..]).unwrap(), ELF);
+    let dep = format!("{radeon}.zst: kernel/drivers/nvme/host/nvme.ko\nkernel/drivers/nvme/host/nvme.ko:\n");
+    assert_eq!(String::from_utf8_lossy(&packed.files["modules.dep"]), dep);
+    assert!(String::from_utf8_lossy(&packed.files["modules.alias"]).contains("radeon"));
+}
+
+#[test]
 fn a_kernel_without_indexes_says_which_command_makes_them() {
     let dir = tempfile::tempdir().unwrap();
     let kernel = kernel(dir.path(), &[], "");
     fs::remove_file(dir.path().join("lib/modules/1/modules.dep")).unwrap();
-    let refusal = format!("{:#}", select(&kernel).unwrap_err());
+    let refusal = format!("{:#}", select(&kernel, false).unwrap_err());
     assert!(refusal.contains(&format!("(if it is missing: depmod -b {} 1)", dir.path().display())), "{refusal}");
 }
 
@@ -79,12 +100,12 @@ fn a_module_that_is_none_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let nvme = "kernel/drivers/nvme/host/nvme.ko";
     let kernel = kernel(dir.path(), &[(nvme, b"garbage".to_vec())], &format!("{nvme}:\n"));
-    let refusal = format!("{:#}", select(&kernel).unwrap_err());
+    let refusal = format!("{:#}", select(&kernel, false).unwrap_err());
     assert_eq!(refusal, format!("read module {nvme}: it is not an ELF file"));
 }
 
 #[test]
 fn a_kernel_without_modules_needs_none() {
     let kernel = Kernel { release: "1".to_owned(), vmlinuz: PathBuf::new(), stub: None, config: None, modules: None };
-    assert_eq!(select(&kernel).unwrap(), Selection::default());
+    assert_eq!(select(&kernel, false).unwrap(), Selection::default());
 }
