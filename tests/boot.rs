@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::thread;
 use tests::scenario::{Code, Disks, Scenario, run};
 
+#[path = "scenarios/as-docker/check.rs"]
+mod as_docker;
 #[path = "scenarios/clock-ec2/check.rs"]
 mod clock;
 #[path = "scenarios/console-flood/check.rs"]
@@ -24,9 +26,12 @@ mod demo;
 mod env;
 #[path = "scenarios/idle/check.rs"]
 mod idle;
+#[path = "scenarios/user-data-gzip/check.rs"]
+mod user_data;
 
 /// Code of scenarios, by folder.
 const CODE: &[(&str, Code)] = &[
+    ("as-docker", as_docker::CODE),
     ("clock-dhcp", clock::DHCP),
     ("clock-ec2", clock::EC2),
     ("clock-liars", clock::LIARS),
@@ -34,6 +39,9 @@ const CODE: &[(&str, Code)] = &[
     ("console-lines", console_lines::CODE),
     ("env", env::CODE),
     ("idle", idle::CODE),
+    ("user-data-gzip", user_data::CODE),
+    ("user-data-not-utf8", user_data::CODE),
+    ("user-data-too-long", user_data::CODE),
 ];
 
 /// Machines that run at the same time at most, however many processors there are: each takes half a GiB of memory.

@@ -85,6 +85,7 @@ pub fn configure(image: &str, config: &RunConfig, root: Guid, options: &Options)
             format!("image {image} has STOPSIGNAL {:?}, and there is no such signal", config.stop_signal)
         })?;
     }
+    machine.entrypoint_words = config.entrypoint.len();
     // Docker takes a relative one as absolute.
     machine.volumes = config.volumes.keys().map(|path| format!("/{}", path.trim_start_matches('/'))).collect();
     apply(&mut machine, options);

@@ -4,6 +4,7 @@ use crate::cgroup::Cgroups;
 use crate::clock::{self, Clock};
 use crate::console::Console;
 use crate::drivers::Drivers;
+use crate::errand::Errand;
 use crate::log::OrWarn;
 use crate::memory;
 use crate::net::names::Names;
@@ -53,9 +54,12 @@ pub struct Machine {
     uevents: Uevents,
     signals: Signals,
     buttons: Buttons,
-    hostname: String,
+    hostname: Hostname,
+    renamed: bool,
+    errand: Option<Errand>,
     written: Option<Names>,
     watched: Option<Pid>,
+    watched_since: Option<Instant>,
     ended: Option<WaitStatus>,
     /// Whether init had no child when it last looked.
     alone: bool,
@@ -64,10 +68,20 @@ pub struct Machine {
     settled: bool,
 }
 
+/// What the machine is called.
+#[derive(Debug)]
+struct Hostname {
+    /// By its user data, whatever the network says.
+    given: Option<String>,
+    /// Where no lease tells a name.
+    otherwise: String,
+}
+
 /// Who has something to say.
 enum Source {
     Uevents,
     Signals,
+    Errand,
     Button(usize),
     Network(Socket),
     Console,
@@ -95,9 +109,12 @@ impl Machine {
             uevents: Uevents::listen()?,
             signals,
             buttons: Buttons::default(),
-            hostname: image.hostname.clone(),
+            hostname: Hostname { given: None, otherwise: image.hostname.clone() },
+            renamed: false,
+            errand: None,
             written: None,
             watched: None,
+            watched_since: None,
             ended: None,
             alone: false,
             asked: None,
@@ -166,7 +183,44 @@ impl Machine {
     /// Watches a process: its end is [`Machine::ended`].
     pub fn watch(&mut self, entrypoint: Pid) {
         self.watched = Some(entrypoint);
+        self.watched_since = Some(Instant::now());
         self.ended = None;
+    }
+
+    /// How long ago the watched process was started, if it was.
+    #[must_use]
+    pub fn watched_for(&self) -> Option<Duration> {
+        self.watched_since.map(|since| since.elapsed())
+    }
+
+    /// Hears a child's report to its end, seeing to everything meanwhile. One that is not over by `deadline` is ended,
+    /// and `None`.
+    ///
+    /// # Errors
+    /// As [`Machine::turn`].
+    pub fn hear(&mut self, errand: Errand, deadline: Option<Instant>) -> Result<Option<Vec<u8>>> {
+        self.errand = Some(errand);
+        let outcome = loop {
+            if self.errand.as_ref().is_none_or(Errand::is_over) {
+                break Ok(());
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                break Ok(());
+            }
+            if let Err(asked) = self.turn(deadline) {
+                break Err(asked);
+            }
+        };
+        let errand = self.errand.take();
+        errand.iter().filter(|errand| !errand.is_over()).for_each(Errand::kill);
+        outcome.map(|()| errand.filter(Errand::is_over).map(Errand::into_report))
+    }
+
+    /// Names the machine: whatever the network says, or only where that says nothing.
+    pub fn rename(&mut self, hostname: String, is_final: bool) {
+        let place = if is_final { self.hostname.given.insert(String::new()) } else { &mut self.hostname.otherwise };
+        *place = hostname;
+        self.renamed = true;
     }
 
     /// How the watched process ended, if it has.
@@ -215,6 +269,7 @@ impl Machine {
                 }
                 Source::Signals => self.on_signals()?,
                 Source::Clock(socket) => self.clock.on_socket(socket),
+                Source::Errand => self.errand.iter_mut().for_each(Errand::on_readable),
                 Source::Network(socket) => self.network.on_socket(socket),
                 Source::Console => read_console = true,
                 Source::Memory => self.cgroups.iter_mut().for_each(Cgroups::on_event),
@@ -241,7 +296,7 @@ impl Machine {
     pub fn refresh_names(&mut self) {
         // Until there is a root to write to, the change waits.
         let Some(root) = &self.root else { return };
-        if self.network.take_change() {
+        if self.network.take_change() | std::mem::take(&mut self.renamed) {
             let names = Some(self.names());
             if names != self.written {
                 names.iter().for_each(|names| names.apply(root));
@@ -253,11 +308,17 @@ impl Machine {
     /// The machine's names, by its leases.
     #[must_use]
     pub fn names(&self) -> Names {
-        Names::of(&self.network.names(), &self.hostname)
+        let Hostname { given, otherwise } = &self.hostname;
+        let told = Names::of(&self.network.names(), otherwise);
+        match given {
+            Some(given) => told.under(given),
+            None => told,
+        }
     }
 
     fn ready(&self, wake: Option<Instant>) -> Result<Vec<Source>> {
         let always = [(Source::Uevents, self.uevents.as_fd()), (Source::Signals, self.signals.as_fd())];
+        let errand = self.errand.iter().map(|errand| (Source::Errand, errand.as_fd()));
         let buttons = self.buttons.files().map(|(button, fd)| (Source::Button(button), fd));
         let network = self.network.sockets().map(|(socket, fd)| (Source::Network(socket), fd));
         let console = self.console.files().map(|(fd, flags)| (Source::Console, fd, flags));
@@ -266,6 +327,7 @@ impl Machine {
         let clock = self.clock.sockets().map(|(socket, fd)| (Source::Clock(socket), fd));
         let (sources, mut fds): (Vec<Source>, Vec<PollFd<'_>>) = clock
             .chain(always)
+            .chain(errand)
             .chain(buttons)
             .chain(network)
             .map(|(source, fd)| (source, fd, PollFlags::IN))

@@ -5,14 +5,13 @@ use initramfs::image::{Image, OnExit};
 use initramfs::paths::IMAGE_JSON;
 use nanoos_init::cgroup::{self, Cgroups};
 use nanoos_init::drivers::modprobe;
-use nanoos_init::entrypoint;
+use nanoos_init::entrypoint::{self, pids};
 use nanoos_init::log::{self, OrWarn, timed};
 use nanoos_init::machine::Machine;
 use nanoos_init::power::{self, Asked};
 use nanoos_init::root::Root;
-use nanoos_init::{disks, error, info, memory, mounts, rcu, shutdown};
+use nanoos_init::{disks, error, info, memory, mounts, rcu, restarts, shutdown, user_data};
 use nix::sys::signal::Signal;
-use nix::unistd::Pid;
 use rustix::process::WaitStatus;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -57,30 +56,31 @@ fn machine_life() -> Result<()> {
     log::open();
     rcu::hurry();
     info!("init {} starts", env!("CARGO_PKG_VERSION"));
-    let image = read_image()?;
+    let mut image = read_image()?;
     let _ = ON_EXIT.set(image.on_exit);
     log::set_debug(image.debug);
 
     let mut machine = Machine::listen(&image)?;
     timed("drivers", || machine.coldplug())?;
-    let outcome = run(&mut machine, &image);
+    let outcome = run(&mut machine, &mut image);
+    let outcome = hold_back(&mut machine, outcome, image.on_exit);
     shutdown::finish(&mut machine);
     outcome
 }
 
 /// What the machine is for: the application in its root, from its start to its end.
-fn run(machine: &mut Machine, image: &Image) -> Result<()> {
+fn run(machine: &mut Machine, image: &mut Image) -> Result<()> {
     let partition = timed("disk", || find_root(machine, image))?;
     let root = timed("root", || Root::mount(&partition, image, &mut machine.drivers)).context("boot")?;
     machine.root = Some(root);
     machine.cgroups = machine.root.as_ref().and_then(|root| Cgroups::contain(root).or_warn("cgroups"));
-    if image.wait_network {
+    if image.wait_network || user_data::is_wanted(image) {
         timed("network", || wait_for_network(machine))?;
     }
+    user_data::configure(machine, image)?;
     machine.refresh_names();
 
-    let entrypoint = timed("launch", || launch(&mut *machine, image))?;
-    machine.watch(entrypoint);
+    let entrypoint = timed("launch", || entrypoint::launch(machine, image))?;
     machine.settle()?;
     rcu::relax();
     memory::prefer_an_end_to_thrashing(false);
@@ -95,17 +95,27 @@ fn run(machine: &mut Machine, image: &Image) -> Result<()> {
             // In this order: the program's last words, then how it ended.
             shutdown::show_last_lines(machine);
             tell_end(machine, image, status);
-            return Ok(());
+            return match pids::asked(status.terminating_signal()).filter(|_| pids::is_pid1(image)) {
+                Some(how) => Err(Asked(how).into()),
+                None => Ok(()),
+            };
         }
     };
     shutdown::stop(machine, entrypoint, image);
     Err(asked)
 }
 
-fn launch(machine: &mut Machine, image: &Image) -> Result<Pid> {
-    let ends = machine.console.connect()?;
-    let root = machine.root.as_ref().context("there is no root to launch from")?;
-    entrypoint::launch(image, root, ends, machine.names().hostname())
+/// An application that cannot stay up must not have the machine reboot as fast as it can.
+fn hold_back(machine: &mut Machine, outcome: Result<()>, on_exit: OnExit) -> Result<()> {
+    let is_asked = outcome.as_ref().is_err_and(anyhow::Error::is::<Asked>);
+    if on_exit != OnExit::Reboot || is_asked {
+        return outcome;
+    }
+    if let Err(cause) = &outcome {
+        error!("{cause:#}");
+    }
+    let lived = machine.watched_for();
+    restarts::pause(machine, lived)
 }
 
 fn read_image() -> Result<Image> {

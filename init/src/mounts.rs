@@ -36,7 +36,8 @@ const fn mount(what: &'static str, at: &'static str, flags: MountFlags, data: &'
 const EARLY: &[Mount] = &[
     mount("proc", "/proc", NO_SUID_EXEC_DEV, "", Need::Always),
     mount("sysfs", "/sys", NO_SUID_EXEC_DEV, "", Need::Always),
-    mount("devtmpfs", "/dev", NO_SUID_EXEC, "mode=0755", Need::Always),
+    // Code may be mapped from /dev/zero, as in a container.
+    mount("devtmpfs", "/dev", MountFlags::NOSUID, "mode=0755", Need::Always),
     mount("devpts", "/dev/pts", NO_SUID_EXEC, "mode=0620,gid=5,ptmxmode=0666", Need::IfTheKernelHasIt),
     mount("tmpfs", "/dev/shm", NO_SUID_EXEC_DEV, "mode=1777", Need::Always),
     mount("mqueue", "/dev/mqueue", NO_SUID_EXEC_DEV, "", Need::IfTheKernelHasIt),

@@ -68,6 +68,9 @@ pub struct Image {
     /// Kernel modules may be loaded for the machine's life, and the kernel loads those that programs ask for.
     #[serde(default)]
     pub late_modules: bool,
+    /// How many words of [`Image::argv`] are ENTRYPOINT: arguments that a machine is given when it starts replace the rest.
+    #[serde(default)]
+    pub entrypoint_words: usize,
     /// Neither the program nor what it starts can gain privileges by setuid files (PR_SET_NO_NEW_PRIVS).
     #[serde(default)]
     pub no_new_privileges: bool,
@@ -217,12 +220,19 @@ impl Image {
             volumes: Vec::new(),
             wait_network: true,
             late_modules: false,
+            entrypoint_words: 0,
             no_new_privileges: false,
             limits: Limits::default(),
             pid1: None,
             user_data: UserData::default(),
             bad_user_data: BadUserData::default(),
         }
+    }
+
+    /// ENTRYPOINT, without CMD.
+    #[must_use]
+    pub fn entrypoint(&self) -> &[String] {
+        self.argv.get(..self.entrypoint_words).unwrap_or(&self.argv)
     }
 
     /// Reads and checks a document.

@@ -2,15 +2,19 @@
 
 use super::diagnosis;
 use super::user::Credentials;
+use super::{limits, pids};
 use crate::console::Ends;
 use crate::root::Root;
-use crate::sys;
+use crate::{sys, sysctl};
 use anyhow::{Context, Result, bail};
+use initramfs::image::Image;
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::process::{chdir, chroot, fchdir, setsid};
-use rustix::thread::{Gid, Uid, UnshareFlags, set_thread_gid, set_thread_groups, set_thread_uid};
+use rustix::thread::{
+    Gid, Uid, UnshareFlags, set_no_new_privs, set_thread_gid, set_thread_groups, set_thread_uid,
+};
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -22,11 +26,11 @@ pub(super) struct Launch<'a> {
     pub(super) ends: Ends,
     /// The entrance to its control group, where there is one.
     pub(super) group: Option<File>,
-    pub(super) cwd: &'a str,
     pub(super) candidates: Vec<CString>,
     pub(super) argv: Vec<CString>,
     pub(super) envp: Vec<CString>,
     pub(super) credentials: Credentials,
+    pub(super) image: &'a Image,
 }
 
 impl Launch<'_> {
@@ -42,11 +46,21 @@ impl Launch<'_> {
             group.write_all(b"0").context("join the application's control group")?;
             sys::unshare(UnshareFlags::NEWCGROUP).context("make its control group the root of all it sees")?;
         }
+        sysctl::apply(self.image);
+        limits::set(&self.image.limits)?;
+        // Whatever init has made of its own.
+        std::fs::write("/proc/self/oom_score_adj", "0").context("be killed as any other when memory is full")?;
 
         fchdir(self.root).context("enter the image's root")?;
         chroot(".").context("enter the image's root")?;
-        std::fs::create_dir_all(self.cwd).with_context(|| format!("make working directory {}", self.cwd))?;
-        chdir(self.cwd).with_context(|| format!("enter working directory {}", self.cwd))?;
+        if pids::is_pid1(self.image) {
+            chdir("/").context("enter the image's root")?;
+            pids::mount_proc()?;
+        }
+        // Root's, as Docker makes it: an image that wants it for its user has it already.
+        let cwd = &self.image.cwd;
+        std::fs::create_dir_all(cwd).with_context(|| format!("make working directory {cwd}"))?;
+        chdir(cwd.as_str()).with_context(|| format!("enter working directory {cwd}"))?;
 
         // The groups first: without root there is no right to set them.
         let Credentials { uid, gid, groups, .. } = &self.credentials;
@@ -55,6 +69,9 @@ impl Launch<'_> {
         set_thread_gid(Gid::from_raw(*gid)).with_context(|| format!("become group {gid}"))?;
         set_thread_uid(Uid::from_raw(*uid)).with_context(|| format!("become user {uid}"))?;
 
+        if self.image.no_new_privileges {
+            set_no_new_privs(true).context("set no_new_privs")?;
+        }
         sys::default_disposition(Signal::SIGPIPE).context("restore SIGPIPE")?;
         SigSet::all().thread_unblock().context("unblock signals")?;
         self.exec()

@@ -2,12 +2,14 @@
 
 mod child;
 mod diagnosis;
+mod limits;
+pub mod pids;
 pub mod user;
 
 use crate::cgroup;
 use crate::console::Ends;
-use crate::root::Root;
-use crate::sys;
+use crate::errand::Errand;
+use crate::machine::Machine;
 use crate::{info, warn};
 use anyhow::{Context, Result, anyhow, bail};
 use child::Launch;
@@ -15,7 +17,7 @@ use initramfs::image::Image;
 use nix::unistd::Pid;
 use rustix::fs::Uid;
 use std::ffi::CString;
-use std::io::{Read, Write};
+use std::io::{PipeWriter, Write};
 use user::Credentials;
 
 /// The PATH of a program whose environment has none, as Docker sets it.
@@ -24,13 +26,30 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 const CANNOT_RUN: i32 = 127;
 /// No passwd or group file of a machine that runs one application is longer.
 const LONGEST_DATABASE: u64 = 4 << 20;
+/// A sentence that says why a program did not start, with a path in it.
+const LONGEST_WORDS: usize = 8 << 10;
 
 /// Starts the entrypoint in the image's root, and returns once it runs.
 ///
 /// # Errors
-/// Why it does not: who it should run as, where, or what.
-pub fn launch(image: &Image, root: &Root, ends: Ends, hostname: &str) -> Result<Pid> {
+/// Why it does not: who it should run as, where, or what. [`crate::power::Asked`] when somebody ends the machine first.
+pub fn launch(machine: &mut Machine, image: &Image) -> Result<Pid> {
     let program = image.argv.first().context("the image names no program")?;
+    let ends = machine.console.connect()?;
+    let errand = prepare_and_start(machine, image, program, ends)?;
+    let pid = errand.pid;
+    machine.watch(pid);
+    // The child's last words come through a pipe that closes by itself when the program starts.
+    let last_words = machine.hear(errand, None)?.unwrap_or_default();
+    if !last_words.is_empty() {
+        bail!("entrypoint {program}: {}", String::from_utf8_lossy(&last_words));
+    }
+    info!("launch: {program} runs as process {pid}");
+    Ok(pid)
+}
+
+fn prepare_and_start(machine: &Machine, image: &Image, program: &str, ends: Ends) -> Result<Errand> {
+    let root = machine.root.as_ref().context("there is no root to launch from")?;
     // Only a name cannot do without them; Docker passes over what it cannot read, too.
     let database = |path| match root.read_file(path, LONGEST_DATABASE) {
         Err(error) if !user::has_names(&image.user) => {
@@ -41,40 +60,29 @@ pub fn launch(image: &Image, root: &Root, ends: Ends, hostname: &str) -> Result<
     };
     let credentials = Credentials::resolve(&image.user, &database("/etc/passwd")?, &database("/etc/group")?)
         .map_err(|reason| anyhow!("user {:?} of the image: {reason}", image.user))?;
-    let environment = environment(image, &credentials, hostname);
+    let environment = environment(image, &credentials, machine.names().hostname());
     own(&ends, &credentials).context("give the application its standard output")?;
     let launch = Launch {
         root,
         ends,
         group: cgroup::entrance(),
-        cwd: &image.cwd,
         candidates: candidates(program, &environment)?,
         argv: c_strings(&image.argv)?,
         envp: c_strings(&environment)?,
         credentials,
+        image,
     };
-    let pid = start(&launch).with_context(|| format!("entrypoint {program}"))?;
-    info!("launch: {program} runs as process {pid}");
-    Ok(pid)
+    let start = || Errand::start(LONGEST_WORDS, |words| run(&launch, words));
+    let started = if pids::is_pid1(image) { pids::in_new_namespace(start) } else { start() };
+    started.with_context(|| format!("entrypoint {program}"))
 }
 
-/// The child's last words come through a pipe that closes by itself when the program starts.
-fn start(launch: &Launch<'_>) -> Result<Pid> {
-    let (mut reader, mut writer) = std::io::pipe().context("make a pipe")?;
-    let pid = sys::fork(|| {
-        let Err(error) = launch.run();
-        // If even that fails, the exit status alone must tell.
-        let _ = write!(writer, "{error:#}");
-        CANNOT_RUN
-    })
-    .context("fork")?;
-    drop(writer);
-    let mut last_words = String::new();
-    reader.read_to_string(&mut last_words).context("read from the child")?;
-    if !last_words.is_empty() {
-        bail!("{last_words}");
-    }
-    Ok(pid)
+/// In the child: becomes the program, or says why it cannot.
+fn run(launch: &Launch<'_>, mut words: PipeWriter) -> i32 {
+    let Err(error) = launch.run();
+    // If even that fails, the exit status alone must tell.
+    let _ = write!(words, "{error:#}");
+    CANNOT_RUN
 }
 
 /// The image's environment, and what Docker adds where the image has none of it.
@@ -82,7 +90,12 @@ fn environment(image: &Image, credentials: &Credentials, hostname: &str) -> Vec<
     let mut environment = image.env.clone();
     let defaults =
         [("PATH", DEFAULT_PATH.to_owned()), ("HOSTNAME", hostname.to_owned()), ("HOME", credentials.home.clone())];
-    for (key, value) in defaults {
+    // An empty home counts as none (runc, `setupUser`).
+    environment.retain(|entry| entry != "HOME=");
+    // By this an init knows that it runs beside a kernel that is not its own to set up (systemd, "Container Interface");
+    // it finds out that it is in Docker by a file of Docker's.
+    let container = pids::is_pid1(image).then(|| ("container", "nanoos".to_owned()));
+    for (key, value) in defaults.into_iter().chain(container) {
         if lookup(&environment, key).is_none() {
             environment.push(format!("{key}={value}"));
         }
@@ -142,6 +155,7 @@ mod tests {
         );
         let own = ["PATH=/bin", "HOSTNAME=", "HOME=/x"];
         assert_eq!(environment(&image(&own), &credentials, "box"), own);
+        assert_eq!(environment(&image(&["HOME="]), &credentials, "box").last().unwrap(), "HOME=/root");
     }
 
     #[test]

@@ -30,7 +30,8 @@ struct Group<'a> {
 
 impl Credentials {
     /// Resolves a USER by the image's own /etc/passwd and /etc/group, as Docker does: a number needs no entry in them, a
-    /// name does; supplementary groups are those that list the user, unless the image names a group.
+    /// name does; supplementary groups are those that list the user, unless the image names a group. The primary group
+    /// is among them, so that no file is closed to it by name and open to all others (CVE-2022-2989).
     ///
     /// # Errors
     /// A sentence that says which part has no entry.
@@ -49,13 +50,15 @@ impl Credentials {
             Some(wanted) => {
                 let found = groups(&group).find(|group| matches(wanted, group.name, group.gid)).map(|group| group.gid);
                 let gid = found.or_else(|| wanted.parse().ok());
-                (gid.ok_or_else(|| format!("/etc/group of the image has no group {wanted:?}"))?, Vec::new())
+                let gid = gid.ok_or_else(|| format!("/etc/group of the image has no group {wanted:?}"))?;
+                (gid, vec![gid])
             }
             None => {
                 let gid = user.as_ref().map_or(0, |user| user.gid);
                 let name = user.as_ref().map_or("", |user| user.name);
                 let lists_user = |group: &Group<'_>| !name.is_empty() && group.members.split(',').any(|it| it == name);
-                (gid, groups(&group).filter(lists_user).map(|group| group.gid).collect())
+                let others = groups(&group).filter(lists_user).map(|group| group.gid).filter(|other| *other != gid);
+                (gid, std::iter::once(gid).chain(others).collect())
             }
         };
         let home = user.map(|user| user.home).filter(|home| !home.is_empty()).unwrap_or("/").to_owned();
@@ -69,9 +72,9 @@ pub fn has_names(spec: &str) -> bool {
     spec.split(':').any(|part| !part.is_empty() && part.parse::<u32>().is_err())
 }
 
-/// A name is taken before a number: a user may be called `1000`.
+/// What looks like a number is one, and never a name (moby, `user.GetExecUser`).
 fn matches(spec: &str, name: &str, id: u32) -> bool {
-    spec == name || u32::from_str(spec) == Ok(id)
+    u32::from_str(spec).map_or(spec == name, |number| number == id)
 }
 
 fn users(passwd: &str) -> impl Iterator<Item = User<'_>> {
@@ -108,15 +111,17 @@ mod tests {
     #[test]
     fn every_form_that_docker_takes() {
         let ok = |uid, gid, groups: &[u32], home: &str| Ok((uid, gid, groups.to_vec(), home.to_owned()));
-        assert_eq!(resolved(""), ok(0, 0, &[], "/root"));
-        assert_eq!(resolved("nginx"), ok(101, 102, &[104], "/nonexistent"));
-        assert_eq!(resolved("101"), ok(101, 102, &[104], "/nonexistent"));
-        assert_eq!(resolved("nginx:ssl"), ok(101, 104, &[], "/nonexistent"));
-        assert_eq!(resolved("nginx:33"), ok(101, 33, &[], "/nonexistent"));
-        assert_eq!(resolved("4711"), ok(4711, 0, &[], "/"));
-        assert_eq!(resolved("4711:4712"), ok(4711, 4712, &[], "/"));
-        assert_eq!(resolved("1000"), ok(7, 8, &[], "/seven"));
-        assert_eq!(resolved(":ssl"), ok(0, 104, &[], "/root"));
+        assert_eq!(resolved(""), ok(0, 0, &[0], "/root"));
+        assert_eq!(resolved("nginx"), ok(101, 102, &[102, 104], "/nonexistent"));
+        assert_eq!(resolved("101"), ok(101, 102, &[102, 104], "/nonexistent"));
+        assert_eq!(resolved("nginx:ssl"), ok(101, 104, &[104], "/nonexistent"));
+        assert_eq!(resolved("nginx:33"), ok(101, 33, &[33], "/nonexistent"));
+        assert_eq!(resolved("4711"), ok(4711, 0, &[0], "/"));
+        assert_eq!(resolved("4711:4712"), ok(4711, 4712, &[4712], "/"));
+        // A user by the name of 1000 is not meant.
+        assert_eq!(resolved("1000"), ok(1000, 0, &[0], "/"));
+        assert_eq!(resolved("7"), ok(7, 8, &[8], "/seven"));
+        assert_eq!(resolved(":ssl"), ok(0, 104, &[104], "/root"));
     }
 
     #[test]

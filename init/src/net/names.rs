@@ -69,6 +69,15 @@ impl Names {
         }
     }
 
+    /// The same under another host name, which goes before what the network tells.
+    #[must_use]
+    pub fn under(self, given: &str) -> Self {
+        match given.split_once('.') {
+            Some((host, domain)) => Names { hostname: host.to_owned(), domain: Some(domain.to_owned()), ..self },
+            None => Names { hostname: given.to_owned(), ..self },
+        }
+    }
+
     /// The machine's name.
     #[must_use]
     pub fn hostname(&self) -> &str {
@@ -154,6 +163,14 @@ mod tests {
         assert_eq!(names.hostname(), "ip-10-0-2-15");
         assert!(names.hosts().ends_with("10.0.2.15\tip-10-0-2-15.eu-central-1.compute.internal ip-10-0-2-15\n"));
         assert_eq!(names.resolv_conf(), "search eu-central-1.compute.internal\nnameserver 10.0.0.2\n");
+    }
+
+    #[test]
+    fn a_name_that_is_given_goes_before_the_network_s() {
+        let lease = told(Some("ip-10-0-2-15"), Some("internal"), &[]);
+        let names = || Names::of(std::slice::from_ref(&lease), "localhost");
+        assert_eq!(names().under("web-1").hostname(), "web-1");
+        assert!(names().under("web-1.example.org").hosts().contains("web-1.example.org web-1\n"));
     }
 
     #[test]

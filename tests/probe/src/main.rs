@@ -26,6 +26,8 @@
 //! probe dirty DISK MIB       writes over a disk, as far as the kernel's memory
 //! probe make-directory PATH  makes one
 //! probe knows FILESYSTEM     says whether the kernel knows it, asking for its module as mount(2) does
+//! probe report               prints all that it can find out about where it runs
+//! probe reboot HOW           asks the kernel for it: power-off or restart
 //! probe serve                serves files over HTTP on port 80: GET /proc/self/environ; the clock as /clock
 //! ```
 //!
@@ -37,6 +39,7 @@ mod exhaust;
 mod identity;
 mod kernel_log;
 mod log;
+mod report;
 mod serve;
 mod signals;
 mod storage;
@@ -89,6 +92,8 @@ fn perform(words: &[String]) -> io::Result<ExitCode> {
         ["dirty", disk, mib] => console::dirty(disk, mib)?,
         ["make-directory", path] => std::fs::create_dir(path)?,
         ["knows", name] => storage::knows(name),
+        ["report"] => report::print()?,
+        ["reboot", how] => return report::reboot(how),
         ["serve"] => serve::forever()?,
         _ => return Err(io::Error::other("the probe knows no such thing")),
     }

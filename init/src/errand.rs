@@ -1,0 +1,96 @@
+//! A child of init that does what may take its time and reports over a pipe, so that PID 1 itself never waits for
+//! anything but events.
+
+use crate::sys;
+use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rustix::io::{Errno, ioctl_fionbio, read};
+use std::io::PipeWriter;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A child on its errand. Its report is over when its end of the pipe is closed: by its death, or by execve(2).
+#[derive(Debug)]
+pub struct Errand {
+    /// The child.
+    pub pid: Pid,
+    pipe: OwnedFd,
+    report: Vec<u8>,
+    longest: usize,
+    over: bool,
+}
+
+impl Errand {
+    /// Starts a child, whose report is at most `longest` bytes; it returns its exit status.
+    ///
+    /// # Errors
+    /// When there can be no pipe or child.
+    pub fn start(longest: usize, errand: impl FnOnce(PipeWriter) -> i32) -> Result<Self> {
+        let (reader, writer) = std::io::pipe().context("make a pipe")?;
+        ioctl_fionbio(&reader, true).context("make a pipe that does not block")?;
+        let pid = sys::fork(|| errand(writer)).context("fork")?;
+        Ok(Errand { pid, pipe: reader.into(), report: Vec::new(), longest, over: false })
+    }
+
+    /// What to wait on.
+    #[must_use]
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+
+    /// Takes in what there is of the report; what is beyond its longest is dropped.
+    pub fn on_readable(&mut self) {
+        let mut buffer = [0; 4096];
+        loop {
+            match read(&self.pipe, &mut buffer) {
+                Err(Errno::AGAIN | Errno::INTR) => return,
+                Ok(0) | Err(_) => {
+                    self.over = true;
+                    return;
+                }
+                Ok(length) => {
+                    let room = self.longest.saturating_sub(self.report.len());
+                    self.report.extend_from_slice(buffer.get(..length.min(room)).unwrap_or_default());
+                }
+            }
+        }
+    }
+
+    /// Whether the report is complete.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// The report, as far as it has come.
+    #[must_use]
+    pub fn into_report(self) -> Vec<u8> {
+        self.report
+    }
+
+    /// Ends the child, whatever it does. Whoever reaps the machine's children reaps it.
+    pub fn kill(&self) {
+        // It may have ended by itself.
+        let _ = kill(self.pid, Signal::SIGKILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::wait::waitpid;
+    use rustix::event::{PollFd, PollFlags, poll};
+    use std::io::Write;
+
+    #[test]
+    fn a_report_is_heard_to_its_end_and_no_longer_than_it_may_be() {
+        let errand = |mut pipe: PipeWriter| pipe.write_all(&[b'x'; 100_000]).map_or(1, |()| 0);
+        let mut errand = Errand::start(10_000, errand).unwrap();
+        while !errand.is_over() {
+            poll(&mut [PollFd::from_borrowed_fd(errand.as_fd(), PollFlags::IN)], None).unwrap();
+            errand.on_readable();
+        }
+        waitpid(errand.pid, None).unwrap();
+        assert_eq!(errand.into_report(), [b'x'; 10_000]);
+    }
+}
