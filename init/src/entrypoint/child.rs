@@ -12,9 +12,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::process::{chdir, chroot, fchdir, setsid};
-use rustix::thread::{
-    Gid, Uid, UnshareFlags, set_no_new_privs, set_thread_gid, set_thread_groups, set_thread_uid,
-};
+use rustix::thread::{Gid, Uid, UnshareFlags, set_no_new_privs, set_thread_gid, set_thread_groups, set_thread_uid};
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::fs::File;
