@@ -18,7 +18,7 @@ const ACCEPTED: &[(&str, &str)] = &[
     ("ability (lower oom_score_adj|real-time scheduling|ptrace|use a device that was made)", "withheld by that host"),
     ("process cgroup", "the recording's host has cgroups of version 1"),
     ("ability cgroup (read|made|controllers)", "the recording's host has cgroups of version 1"),
-    ("mount /sys/fs/cgroup.*", "the recording's host has cgroups of version 1"),
+    ("(mount|directory) /sys/fs/cgroup.*", "the recording's host has cgroups of version 1"),
     ("limit Max (core file size|locked memory|open files|pending signals|processes)", "never less than the host's own"),
     ("mount /", "a real overlay, where Docker had one in user space"),
     ("mount /dev", "devtmpfs, where Docker copies the host's devices into a tmpfs"),
