@@ -63,6 +63,9 @@ pub struct Machine {
     ended: Option<WaitStatus>,
     /// Whether init had no child when it last looked.
     alone: bool,
+    /// When orphans were reaped last, and until when signals wait because they end by the thousand.
+    reaped: Option<Instant>,
+    gather_until: Option<Instant>,
     asked: Option<Asked>,
     disks_changed: bool,
     settled: bool,
@@ -76,6 +79,10 @@ struct Hostname {
     /// Where no lease tells a name.
     otherwise: String,
 }
+
+/// How long orphans gather where one ends after the other: to wake up for each takes several times as long as to reap it.
+/// Other signals wait as long, and nothing else does.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// Who has something to say.
 enum Source {
@@ -117,6 +124,8 @@ impl Machine {
             watched_since: None,
             ended: None,
             alone: false,
+            reaped: None,
+            gather_until: None,
             asked: None,
             disks_changed: true,
             settled: false,
@@ -255,8 +264,9 @@ impl Machine {
     /// [`Asked`], once, when somebody ends the machine; or a broken machine.
     pub fn turn(&mut self, deadline: Option<Instant>) -> Result<()> {
         let quiet = (!self.settled).then(|| Instant::now() + QUIET);
-        let wake =
-            [deadline, self.network.wake(), self.console.wake(), self.clock.wake(), quiet].into_iter().flatten().min();
+        self.gather_until = self.gather_until.filter(|until| Instant::now() < *until);
+        let wake = [deadline, self.network.wake(), self.console.wake(), self.clock.wake(), quiet, self.gather_until];
+        let wake = wake.into_iter().flatten().min();
         let ready = self.ready(wake)?;
         if ready.is_empty() {
             self.settle()?;
@@ -317,7 +327,8 @@ impl Machine {
     }
 
     fn ready(&self, wake: Option<Instant>) -> Result<Vec<Source>> {
-        let always = [(Source::Uevents, self.uevents.as_fd()), (Source::Signals, self.signals.as_fd())];
+        let signals = self.gather_until.is_none().then(|| (Source::Signals, self.signals.as_fd()));
+        let always = [(Source::Uevents, self.uevents.as_fd())].into_iter().chain(signals);
         let errand = self.errand.iter().map(|errand| (Source::Errand, errand.as_fd()));
         let buttons = self.buttons.files().map(|(button, fd)| (Source::Button(button), fd));
         let network = self.network.sockets().map(|(socket, fd)| (Source::Network(socket), fd));
@@ -431,6 +442,10 @@ impl Machine {
         }
         if orphans > 0 {
             debug!("reaped {orphans} orphans");
+            let now = Instant::now();
+            let is_storm = self.reaped.is_some_and(|last| now - last < GATHER);
+            self.gather_until = is_storm.then(|| now + GATHER);
+            self.reaped = Some(now);
         }
     }
 
