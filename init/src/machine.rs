@@ -225,6 +225,37 @@ impl Machine {
         outcome.map(|()| errand.filter(Errand::is_over).map(Errand::into_report))
     }
 
+    /// Hears a child's report to its end even if somebody ends the machine meanwhile: the request waits, for `grace` at
+    /// most, and the next turn has it.
+    ///
+    /// # Errors
+    /// As [`Machine::turn`], when the child takes longer than that; it is ended then.
+    pub fn hear_out(&mut self, errand: Errand, grace: Duration) -> Result<Vec<u8>> {
+        self.errand = Some(errand);
+        let mut asked = None;
+        let mut deadline = None;
+        while self.errand.as_ref().is_some_and(|errand| !errand.is_over()) {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                break;
+            }
+            if let Err(error) = self.turn(deadline) {
+                asked = Some(error.downcast::<Asked>()?);
+                deadline.get_or_insert_with(|| Instant::now() + grace);
+            }
+        }
+        let errand = self.errand.take().context("there is no child to hear")?;
+        match asked {
+            Some(asked) if !errand.is_over() => {
+                errand.kill();
+                Err(asked.into())
+            }
+            _ => {
+                self.asked = self.asked.take().or(asked);
+                Ok(errand.into_report())
+            }
+        }
+    }
+
     /// Names the machine: whatever the network says, or only where that says nothing.
     pub fn rename(&mut self, hostname: String, is_final: bool) {
         let place = if is_final { self.hostname.given.insert(String::new()) } else { &mut self.hostname.otherwise };

@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 use rustix::fs::Uid;
 use std::ffi::CString;
 use std::io::{PipeWriter, Write};
+use std::time::Duration;
 use user::Credentials;
 
 /// The PATH of a program whose environment has none, as Docker sets it.
@@ -28,6 +29,10 @@ const CANNOT_RUN: i32 = 127;
 const LONGEST_DATABASE: u64 = 4 << 20;
 /// A sentence that says why a program did not start, with a path in it.
 const LONGEST_WORDS: usize = 8 << 10;
+
+/// How long an entrypoint that is being started may take for it when somebody ends the machine at that moment: once it runs
+/// it is asked to stop as any other.
+const START: Duration = Duration::from_secs(1);
 
 /// Starts the entrypoint in the image's root, and returns once it runs.
 ///
@@ -40,7 +45,7 @@ pub fn launch(machine: &mut Machine, image: &Image) -> Result<Pid> {
     let pid = errand.pid;
     machine.watch(pid);
     // The child's last words come through a pipe that closes by itself when the program starts.
-    let last_words = machine.hear(errand, None)?.unwrap_or_default();
+    let last_words = machine.hear_out(errand, START)?;
     if !last_words.is_empty() {
         bail!("entrypoint {program}: {}", String::from_utf8_lossy(&last_words));
     }
