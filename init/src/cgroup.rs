@@ -130,6 +130,8 @@ pub fn protect_init() {
     };
     if fs::exists(APP).unwrap_or_default() {
         group().or_warn("cgroups");
+        // Once more: the application's settings are in force now, kernel.pid_max among them.
+        limit_processes().or_warn("cgroups");
     }
     // The kernel spares PID 1 itself, but not the children that it sends to unmount.
     fs::write("/proc/self/oom_score_adj", "-1000").context("write /proc/self/oom_score_adj").or_warn("memory");

@@ -79,6 +79,9 @@ pub fn describe(status: WaitStatus) -> String {
 /// Ends every process but init, unmounts and writes out what is mounted, and lets the console finish.
 pub fn finish(machine: &mut Machine) {
     machine.ignore_further_requests();
+    // Init's own children are deaf to SIGTERM, as init is.
+    machine.clock.stop();
+    machine.swap.stop();
     end_rest(machine);
     if swap::is_on() {
         // A file that is swapped to keeps its file system from being unmounted.

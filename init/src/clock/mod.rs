@@ -65,6 +65,8 @@ pub struct Clock {
     round_ends: Option<Instant>,
     /// When the next round begins.
     next: Option<Instant>,
+    /// The machine is ending.
+    stopped: bool,
 }
 
 /// What the clock waits on.
@@ -95,6 +97,7 @@ impl Clock {
             refused: false,
             round_ends: None,
             next: Some(Instant::now()),
+            stopped: false,
         }
     }
 
@@ -110,6 +113,12 @@ impl Clock {
     pub fn wake(&self) -> Option<Instant> {
         let lookup = self.lookup.as_ref().map(|lookup| lookup.deadline);
         self.round_ends.or(lookup).or(self.next)
+    }
+
+    /// Asks nobody any more: the machine ends, and shall not wait for a name server. Gives up a lookup that is under way.
+    pub fn stop(&mut self) {
+        self.lookup = None;
+        self.stopped = true;
     }
 
     /// Something arrived on a socket.
@@ -186,6 +195,9 @@ impl Clock {
         }
         if self.servers.is_empty() {
             if let (true, Some(root)) = (self.named.is_empty(), root) {
+                if self.stopped {
+                    return;
+                }
                 self.lookup = Lookup::start(root).or_warn("clock");
                 if self.lookup.is_none() {
                     self.fail(now, "the pool cannot be looked up");

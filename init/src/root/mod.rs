@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 use sys_mount::{Mount, MountFlags};
 use writes::WRITES;
 
@@ -89,7 +89,6 @@ impl Root {
 
     fn is_empty_directory(&self, path: &str) -> bool {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let path = path.trim_start_matches('/');
         match openat2(&self.directory, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
             Ok(directory) => writes::is_empty(&directory).unwrap_or(false),
             Err(Errno::NOENT) => self.make_directory(path).is_ok(),
@@ -126,9 +125,9 @@ impl Root {
     /// A root that takes no writes has files of init's own at the few places that init writes to.
     fn rewrite_file(&self, directory: &str, name: &str, content: &[u8]) -> Result<()> {
         let path = format!("{}/{name}", directory.trim_start_matches('/'));
-        let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
-        let file = openat2(&self.directory, path, flags, Mode::empty(), resolve)?;
+        // O_NONBLOCK: the application may have put a fifo there, which would wait for a reader forever.
+        let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = openat2(&self.directory, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)?;
         File::from(file).write_all(content)?;
         Ok(())
     }
@@ -158,15 +157,7 @@ impl Root {
 
     /// A directory inside the root, made where it is missing; symbolic links are followed as the application would.
     fn make_directory(&self, path: &str) -> Result<OwnedFd> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let open = || openat2(&self.directory, path, flags, Mode::empty(), ResolveFlags::IN_ROOT);
-        match open() {
-            Err(Errno::NOENT) => {
-                rustix::fs::mkdirat(&self.directory, path.trim_start_matches('/'), Mode::from_raw_mode(0o755))?;
-                Ok(open()?)
-            }
-            result => Ok(result?),
-        }
+        make_directories(&self.directory, Path::new(path))
     }
 }
 
@@ -174,6 +165,25 @@ impl AsFd for Root {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }
+}
+
+/// A directory below another one, which is `/` to symbolic links; made with those above it where they are missing.
+fn make_directories(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = |path: &Path| openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT);
+    let mut at = open(Path::new("/"))?;
+    let mut above = PathBuf::from("/");
+    for part in path.components().filter(|part| *part != Component::RootDir) {
+        above.push(part);
+        at = match open(&above) {
+            Err(Errno::NOENT) => {
+                rustix::fs::mkdirat(&at, part.as_os_str(), Mode::from_raw_mode(0o755))?;
+                open(&above)?
+            }
+            result => result?,
+        };
+    }
+    Ok(at)
 }
 
 fn mount(what: &str, source: &Path, at: &str, flags: MountFlags, data: &str) -> Result<()> {
@@ -245,4 +255,24 @@ fn copy_attributes_to(from: &OwnedFd, base: impl AsFd, to: &Path) -> Result<()> 
     let time = Timespec { tv_sec: st_mtime, tv_nsec: i64::try_from(st_mtime_nsec)? };
     utimensat(base, to, &Timestamps { last_access: time, last_modification: time }, AtFlags::empty())?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_made_with_those_above_it_and_never_outside_of_the_root() {
+        let root = std::env::temp_dir().join(format!("nanoos-root-{}", std::process::id()));
+        fs::create_dir_all(root.join("run")).unwrap();
+        fs::create_dir_all(root.join("var")).unwrap();
+        std::os::unix::fs::symlink("/run", root.join("var/run")).unwrap();
+        let open = rustix::fs::open(&root, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        for path in ["/var/lib/app/data", "var/run/nanoos-test/app", "/"] {
+            make_directories(&open, Path::new(path)).unwrap();
+        }
+        assert!(root.join("var/lib/app/data").is_dir() && root.join("run/nanoos-test/app").is_dir());
+        assert!(!Path::new("/run/nanoos-test").exists());
+        fs::remove_dir_all(&root).unwrap();
+    }
 }

@@ -8,7 +8,7 @@ use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount_remount, mo
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 use sys_mount::{Mount, MountFlags as Flags};
 
 /// The file system in memory that holds what the application writes.
@@ -84,13 +84,12 @@ pub fn complete(lower: &OwnedFd, skeleton: &str, directories: &[&str]) -> Result
 
 /// Makes one thing in the skeleton, with the directories above it as the image has them.
 fn add(lower: &OwnedFd, skeleton: &OwnedFd, path: &Path, kind: FileType) -> Result<bool> {
-    if kind_in(lower, path, ResolveFlags::IN_ROOT) == Some(kind)
-        && (kind == FileType::Directory || kind_in(lower, path, ResolveFlags::NO_SYMLINKS) == Some(kind))
-    {
+    let path = resolved(lower, path);
+    if path.as_os_str().is_empty() || kind_in(lower, &path, ResolveFlags::NO_SYMLINKS) == Some(kind) {
         return Ok(false);
     }
     let mut above = Path::new(".").to_path_buf();
-    let names: Vec<_> = path.components().filter(|part| matches!(part, Component::Normal(_))).collect();
+    let names: Vec<_> = path.components().collect();
     for (index, name) in names.iter().enumerate() {
         above.push(name);
         let is_last = index + 1 == names.len();
@@ -111,11 +110,28 @@ fn add(lower: &OwnedFd, skeleton: &OwnedFd, path: &Path, kind: FileType) -> Resu
         }
         if let Ok(theirs) = open_path(lower, &above, ResolveFlags::NO_SYMLINKS) {
             super::copy_attributes_to(&theirs, skeleton, &above)?;
-        } else if is_last && path == Path::new("/tmp") {
+        } else if is_last && path == Path::new("tmp") {
             rustix::fs::chmodat(skeleton, &above, Mode::from_raw_mode(0o1777), rustix::fs::AtFlags::empty())?;
         }
     }
     Ok(true)
+}
+
+/// A path from the image's root on, as far as there are directories by way of those that its symbolic links lead to: a
+/// directory in place of such a link would hide all that is behind it.
+fn resolved(lower: &OwnedFd, path: &Path) -> PathBuf {
+    let name = |file: &OwnedFd| fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok();
+    let directory = |path: &Path| {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = openat2(lower, path, flags, Mode::empty(), ResolveFlags::IN_ROOT).ok()?;
+        name(&directory)?.strip_prefix(name(lower)?).ok().map(Path::to_path_buf)
+    };
+    let mut at = PathBuf::new();
+    for part in path.components().filter(|part| matches!(part, Component::Normal(_))) {
+        at.push(part);
+        at = directory(&at).unwrap_or(at);
+    }
+    at
 }
 
 fn open_path(root: &OwnedFd, path: &Path, resolve: ResolveFlags) -> rustix::io::Result<OwnedFd> {
@@ -188,9 +204,9 @@ pub fn bind_file(root: &OwnedFd, path: &str, name: &str) -> Result<()> {
         File::create(&source).with_context(|| format!("make {source}"))?;
         let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let tree = open_tree(CWD, source.as_str(), clone).context("clone its mount")?;
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
-        let target = openat2(root, path.trim_start_matches('/'), flags, Mode::empty(), resolve).context("open it")?;
+        // Only the file itself may be no symbolic link.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let target = openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT).context("open it")?;
         attach(&tree, &target).context("mount it")
     };
     attempt().with_context(|| format!("let {path} of the image be rewritten"))
@@ -214,4 +230,46 @@ pub fn join_read_only(skeleton: &str, lower: &str, at: &str) -> Result<()> {
         .mount("overlay", at)
         .map(|_| ())
         .with_context(|| format!("mount overlay on {at}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn open(path: &Path) -> OwnedFd {
+        rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap()
+    }
+
+    /// An image's root, and a directory for its skeleton.
+    fn image(name: &str) -> (PathBuf, PathBuf) {
+        let directory = std::env::temp_dir().join(format!("nanoos-writes-{}-{name}", std::process::id()));
+        let (lower, skeleton) = (directory.join("lower"), directory.join("skeleton"));
+        for path in ["proc", "sys", "dev", "tmp", "run", "usr/etc", "var"] {
+            fs::create_dir_all(lower.join(path)).unwrap();
+        }
+        for name in NAMES {
+            fs::write(lower.join("usr/etc").join(name), "").unwrap();
+        }
+        symlink("/usr/etc", lower.join("etc")).unwrap();
+        symlink("../run", lower.join("var/run")).unwrap();
+        (lower, skeleton)
+    }
+
+    #[test]
+    fn a_root_that_has_everything_needs_no_skeleton() {
+        let (lower, skeleton) = image("whole");
+        assert!(!complete(&open(&lower), skeleton.to_str().unwrap(), &["/", "/var/run"]).unwrap());
+        fs::remove_dir_all(lower.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn what_is_missing_behind_a_symbolic_link_does_not_hide_the_link() {
+        let (lower, skeleton) = image("links");
+        fs::remove_file(lower.join("usr/etc/hosts")).unwrap();
+        assert!(complete(&open(&lower), skeleton.to_str().unwrap(), &["/var/run/app"]).unwrap());
+        assert!(skeleton.join("run/app").is_dir() && skeleton.join("usr/etc/hosts").is_file());
+        assert!(!skeleton.join("var/run").exists() && !skeleton.join("etc").exists());
+        fs::remove_dir_all(lower.parent().unwrap()).unwrap();
+    }
 }

@@ -17,6 +17,7 @@ use crate::sys::{self, block};
 use crate::{error, info, warn};
 use anyhow::{Context, Result, bail};
 use initramfs::image::Swap;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::fs::OFlags;
 use rustix::process::WaitStatus;
@@ -56,8 +57,8 @@ enum State {
     Idle,
     /// The volume was not there when it was last looked for.
     Absent,
-    /// A child is at work.
-    Preparing(Pid),
+    /// A child is at work. `again`: a disk has appeared since it looked.
+    Preparing { child: Pid, again: bool },
     /// In use.
     On,
 }
@@ -79,19 +80,34 @@ impl SwapSpace {
 
     /// A disk has appeared: it may be the one.
     pub fn on_disk(&mut self) {
-        if self.state == State::Absent {
-            self.look();
+        match &mut self.state {
+            State::Absent => self.look(),
+            // The child may have listed the disks before.
+            State::Preparing { again, .. } => *again = true,
+            State::Idle | State::On => {}
         }
+    }
+
+    /// Ends a child that is at work: the machine ends. What it has begun to mark is still nobody's.
+    pub fn stop(&mut self) {
+        if let State::Preparing { child, .. } = self.state {
+            let _ = kill(child, Signal::SIGKILL);
+        }
+        self.wanted = None;
     }
 
     /// Takes note of the end of a child, if it was this one's. Gives whether there is swap now that was not before.
     pub fn on_end(&mut self, ended: Pid, status: WaitStatus) -> bool {
-        let (State::Preparing(child), Some(swap)) = (self.state, &self.wanted) else { return false };
+        let (State::Preparing { child, again }, Some(swap)) = (self.state, &self.wanted) else { return false };
         if ended != child {
             return false;
         }
         self.state = match status.exit_status() {
             Some(ON) => State::On,
+            Some(ABSENT) if again => {
+                self.look();
+                return false;
+            }
             Some(ABSENT) => {
                 warn!("swap: no volume says that it is {}: the machine runs without swap", swap.device);
                 State::Absent
@@ -105,7 +121,7 @@ impl SwapSpace {
     fn look(&mut self) {
         let Some(swap) = &self.wanted else { return };
         let child = sys::fork(|| attempt(swap)).context("start a process for it").or_warn("swap");
-        self.state = child.map_or(State::Idle, State::Preparing);
+        self.state = child.map_or(State::Idle, |child| State::Preparing { child, again: false });
     }
 }
 
@@ -206,6 +222,16 @@ pub fn off() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_that_appears_while_a_child_looks_is_not_missed() {
+        let child = Pid::from_raw(i32::MAX);
+        let wanted = Swap { device: "xvdb".to_owned(), bytes: 1 << 30, encrypted: true };
+        let mut swap = SwapSpace::new(Some(wanted));
+        swap.state = State::Preparing { child, again: false };
+        swap.on_disk();
+        assert_eq!(swap.state, State::Preparing { child, again: true });
+    }
 
     #[test]
     fn the_header_is_what_mkswap_writes() {
