@@ -1,12 +1,12 @@
 //! The machine while it runs: one place where init waits for whatever comes next, and sees to it.
 
+mod children;
+
 use crate::cgroup::Cgroups;
 use crate::clock::{self, Clock};
 use crate::console::Console;
 use crate::drivers::Drivers;
 use crate::errand::Errand;
-use crate::log::OrWarn;
-use crate::memory;
 use crate::net::names::Names;
 use crate::net::{Network, Socket};
 use crate::power::{self, Asked, Buttons};
@@ -14,13 +14,12 @@ use crate::root::Root;
 use crate::signals::{self, Signals};
 use crate::swap::SwapSpace;
 use crate::uevent::{Received, Uevent, Uevents};
-use crate::{debug, info, warn};
+use crate::{info, warn};
 use anyhow::{Context, Result};
+use children::Children;
 use initramfs::image::{Image, OnExit};
-use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{WaitOptions, WaitStatus, wait};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
@@ -58,14 +57,7 @@ pub struct Machine {
     renamed: bool,
     errand: Option<Errand>,
     written: Option<Names>,
-    watched: Option<Pid>,
-    watched_since: Option<Instant>,
-    ended: Option<WaitStatus>,
-    /// Whether init had no child when it last looked.
-    alone: bool,
-    /// When orphans were reaped last, and until when signals wait because they end by the thousand.
-    reaped: Option<Instant>,
-    gather_until: Option<Instant>,
+    children: Children,
     asked: Option<Asked>,
     disks_changed: bool,
     settled: bool,
@@ -79,10 +71,6 @@ struct Hostname {
     /// Where no lease tells a name.
     otherwise: String,
 }
-
-/// How long orphans gather where one ends after the other: to wake up for each takes several times as long as to reap it.
-/// Other signals wait as long, and nothing else does.
-const GATHER: Duration = Duration::from_millis(10);
 
 /// Who has something to say.
 enum Source {
@@ -120,12 +108,7 @@ impl Machine {
             renamed: false,
             errand: None,
             written: None,
-            watched: None,
-            watched_since: None,
-            ended: None,
-            alone: false,
-            reaped: None,
-            gather_until: None,
+            children: Children::default(),
             asked: None,
             disks_changed: true,
             settled: false,
@@ -189,94 +172,11 @@ impl Machine {
         }
     }
 
-    /// Watches a process: its end is [`Machine::ended`].
-    pub fn watch(&mut self, entrypoint: Pid) {
-        self.watched = Some(entrypoint);
-        self.watched_since = Some(Instant::now());
-        self.ended = None;
-    }
-
-    /// How long ago the watched process was started, if it was.
-    #[must_use]
-    pub fn watched_for(&self) -> Option<Duration> {
-        self.watched_since.map(|since| since.elapsed())
-    }
-
-    /// Hears a child's report to its end, seeing to everything meanwhile. One that is not over by `deadline` is ended,
-    /// and `None`.
-    ///
-    /// # Errors
-    /// As [`Machine::turn`].
-    pub fn hear(&mut self, errand: Errand, deadline: Option<Instant>) -> Result<Option<Vec<u8>>> {
-        self.errand = Some(errand);
-        let outcome = loop {
-            if self.errand.as_ref().is_none_or(Errand::is_over) {
-                break Ok(());
-            }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                break Ok(());
-            }
-            if let Err(asked) = self.turn(deadline) {
-                break Err(asked);
-            }
-        };
-        let errand = self.errand.take();
-        errand.iter().filter(|errand| !errand.is_over()).for_each(Errand::kill);
-        outcome.map(|()| errand.filter(Errand::is_over).map(Errand::into_report))
-    }
-
-    /// Hears a child's report to its end even if somebody ends the machine meanwhile: the request waits, for `grace` at
-    /// most, and the next turn has it.
-    ///
-    /// # Errors
-    /// As [`Machine::turn`], when the child takes longer than that; it is ended then.
-    pub fn hear_out(&mut self, errand: Errand, grace: Duration) -> Result<Vec<u8>> {
-        self.errand = Some(errand);
-        let mut asked = None;
-        let mut deadline = None;
-        while self.errand.as_ref().is_some_and(|errand| !errand.is_over()) {
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                break;
-            }
-            if let Err(error) = self.turn(deadline) {
-                asked = Some(error.downcast::<Asked>()?);
-                deadline.get_or_insert_with(|| Instant::now() + grace);
-            }
-        }
-        let errand = self.errand.take().context("there is no child to hear")?;
-        match asked {
-            Some(asked) if !errand.is_over() => {
-                errand.kill();
-                Err(asked.into())
-            }
-            _ => {
-                self.asked = self.asked.take().or(asked);
-                Ok(errand.into_report())
-            }
-        }
-    }
-
     /// Names the machine: whatever the network says, or only where that says nothing.
     pub fn rename(&mut self, hostname: String, is_final: bool) {
         let place = if is_final { self.hostname.given.insert(String::new()) } else { &mut self.hostname.otherwise };
         *place = hostname;
         self.renamed = true;
-    }
-
-    /// How the watched process ended, if it has.
-    #[must_use]
-    pub fn ended(&self) -> Option<WaitStatus> {
-        self.ended
-    }
-
-    /// Waits until init has no children left, or until `deadline`, and returns whether it has none.
-    ///
-    /// # Errors
-    /// As [`Machine::turn`].
-    pub fn wait_until_alone(&mut self, deadline: Instant) -> Result<bool> {
-        self.reap();
-        let alone = self.wait_until(deadline, |machine| machine.alone.then_some(()))?;
-        Ok(alone.is_some())
     }
 
     /// Whether disks or partitions came or went since this was last asked.
@@ -295,8 +195,8 @@ impl Machine {
     /// [`Asked`], once, when somebody ends the machine; or a broken machine.
     pub fn turn(&mut self, deadline: Option<Instant>) -> Result<()> {
         let quiet = (!self.settled).then(|| Instant::now() + QUIET);
-        self.gather_until = self.gather_until.filter(|until| Instant::now() < *until);
-        let wake = [deadline, self.network.wake(), self.console.wake(), self.clock.wake(), quiet, self.gather_until];
+        let gathering = self.children.gathering();
+        let wake = [deadline, self.network.wake(), self.console.wake(), self.clock.wake(), quiet, gathering];
         let wake = wake.into_iter().flatten().min();
         let ready = self.ready(wake)?;
         if ready.is_empty() {
@@ -328,7 +228,7 @@ impl Machine {
         self.console.on_time();
         self.network.on_time();
         self.refresh_names();
-        self.clock.on_time(&self.network, self.root.as_ref().filter(|_| self.watched.is_some()));
+        self.clock.on_time(&self.network, self.root.as_ref().filter(|_| self.children.is_watched()));
         self.asked.take().map_or(Ok(()), |asked| Err(asked.into()))
     }
 
@@ -358,7 +258,7 @@ impl Machine {
     }
 
     fn ready(&self, wake: Option<Instant>) -> Result<Vec<Source>> {
-        let signals = self.gather_until.is_none().then(|| (Source::Signals, self.signals.as_fd()));
+        let signals = self.children.gathering().is_none().then(|| (Source::Signals, self.signals.as_fd()));
         let always = [(Source::Uevents, self.uevents.as_fd())].into_iter().chain(signals);
         let errand = self.errand.iter().map(|errand| (Source::Errand, errand.as_fd()));
         let buttons = self.buttons.files().map(|(button, fd)| (Source::Button(button), fd));
@@ -440,44 +340,6 @@ impl Machine {
             }
         }
         Ok(())
-    }
-
-    /// Takes note of every process that has ended: the application's, and orphans that became ours.
-    ///
-    /// Orphans come by the thousand: they are counted, not listed.
-    fn reap(&mut self) {
-        let mut orphans = 0_u64;
-        self.alone = false;
-        loop {
-            // By rustix: nix takes the end by a real-time signal for an error, and does not say whose it was.
-            match wait(WaitOptions::NOHANG) {
-                Ok(None) => break,
-                Ok(Some((pid, status))) if self.watched.is_some_and(|it| it.as_raw() == pid.as_raw_nonzero().get()) => {
-                    self.ended = Some(status);
-                    self.watched = None;
-                }
-                Ok(Some((pid, status))) if self.swap.on_end(Pid::from_raw(pid.as_raw_nonzero().get()), status) => {
-                    memory::prefer_an_end_to_thrashing(true);
-                    self.root.iter().for_each(|root| root.grow().or_warn("root").unwrap_or(()));
-                }
-                Ok(Some(_)) => orphans += 1,
-                Err(Errno::CHILD) => {
-                    self.alone = true;
-                    break;
-                }
-                Err(errno) => {
-                    warn!("reap: {errno}");
-                    break;
-                }
-            }
-        }
-        if orphans > 0 {
-            debug!("reaped {orphans} orphans");
-            let now = Instant::now();
-            let is_storm = self.reaped.is_some_and(|last| now - last < GATHER);
-            self.gather_until = is_storm.then(|| now + GATHER);
-            self.reaped = Some(now);
-        }
     }
 
     fn ask(&mut self, who: &str, how: OnExit) {

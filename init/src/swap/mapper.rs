@@ -44,10 +44,17 @@ pub fn map(volume: &Path, size: u64, encrypted: bool) -> Result<PathBuf> {
         device_mapper(&control, DEV_SUSPEND, &mut request(0, &[])).context("start the mapped device")
     };
     if let Err(error) = start() {
-        let _ = device_mapper(&control, DEV_REMOVE, &mut request(0, &[]));
+        unmap();
         return Err(error);
     }
     Ok(Path::new("/dev").join(format!("dm-{}", minor(number))))
+}
+
+/// Gives the volume back: what went wrong here must not keep others from it.
+pub fn unmap() {
+    if let Ok(control) = File::options().read(true).write(true).open("/dev/mapper/control") {
+        let _ = device_mapper(&control, DEV_REMOVE, &mut request(0, &[]));
+    }
 }
 
 fn encrypted_table(volume: &Path) -> Result<String> {

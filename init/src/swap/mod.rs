@@ -15,7 +15,7 @@ use crate::drivers::Drivers;
 use crate::log::OrWarn;
 use crate::sys::{self, block};
 use crate::{error, info, warn};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use initramfs::image::Swap;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -153,11 +153,21 @@ fn attempt(swap: &Swap) -> i32 {
 fn prepare(volume: &Path, swap: &Swap) -> Result<()> {
     rustix::process::setpriority_process(None, LEAST).context("be nice").or_warn("swap");
     volume::examine(volume, swap.bytes)?;
-    take(volume, swap.bytes)?;
+    mark(volume, swap.bytes)?;
     let device = mapper::map(volume, swap.bytes, swap.encrypted)?;
+    let outcome = swap_to(&device, volume, swap);
+    if outcome.is_err() {
+        mapper::unmap();
+    }
+    outcome
+}
+
+fn swap_to(device: &Path, volume: &Path, swap: &Swap) -> Result<()> {
+    // Between the mark and the mapping the volume was nobody's for a moment. It is the mapping's now.
+    examine_content(&open(volume, OFlags::DIRECT)?, swap.bytes, &mut Aligned::new())?;
     let length = swap.bytes.saturating_sub(2 * mark::AREA);
     let write = || -> Result<()> {
-        let file = File::options().write(true).open(&device).context("open it")?;
+        let file = File::options().write(true).open(device).context("open it")?;
         if !swap.encrypted {
             block::zero_out(&file, 0, length).context("wipe it")?;
         }
@@ -170,25 +180,44 @@ fn prepare(volume: &Path, swap: &Swap) -> Result<()> {
 }
 
 /// Makes sure that the volume may be written to, and marks it.
-fn take(volume: &Path, size: u64) -> Result<()> {
-    // O_EXCL: nobody has mounted it or uses it in a device of their own, nor may while this looks at it. O_DIRECT: what
-    // is on it, and not what somebody remembers; nor is the memory filled with it.
-    let flags = OFlags::EXCL | OFlags::DIRECT;
-    let flags = i32::try_from(flags.bits()).unwrap_or(0);
-    let file = File::options().read(true).write(true).custom_flags(flags).open(volume).context("open it alone")?;
-    // Such reads and writes go by whole blocks in memory, too.
-    let mut memory = vec![0; mark::CHUNK + mark::BLOCK];
-    let start = memory.as_ptr().align_offset(mark::BLOCK);
-    let Some(buffer) = memory.get_mut(start..).and_then(|rest| rest.get_mut(..mark::CHUNK)) else {
-        bail!("no memory that is aligned to blocks");
-    };
-    let read = |offset: u64, buffer: &mut [u8]| -> io::Result<()> { file.read_exact_at(buffer, offset) };
-    mark::check(size, buffer, read)?;
+fn mark(volume: &Path, size: u64) -> Result<()> {
+    // O_EXCL: nobody has mounted it or uses it in a device of their own, nor may while this looks at it.
+    let file = open(volume, OFlags::EXCL | OFlags::DIRECT)?;
+    let mut memory = Aligned::new();
+    examine_content(&file, size, &mut memory)?;
     for start in mark::areas(size) {
+        let buffer = memory.buffer()?;
         buffer.copy_from_slice(&mark::area(start, size));
         file.write_all_at(buffer, start).context("mark it")?;
     }
     file.sync_all().context("mark it")
+}
+
+fn examine_content(file: &File, size: u64, memory: &mut Aligned) -> Result<()> {
+    mark::check(size, memory.buffer()?, |offset, buffer| file.read_exact_at(buffer, offset))
+}
+
+/// O_DIRECT: what is on the volume, and not what somebody remembers; nor is the memory filled with it.
+fn open(volume: &Path, flags: OFlags) -> Result<File> {
+    let is_exclusive = flags.contains(OFlags::EXCL);
+    let flags = i32::try_from(flags.bits()).unwrap_or(0);
+    let file = File::options().read(true).write(is_exclusive).custom_flags(flags).open(volume);
+    file.with_context(|| if is_exclusive { "open it alone" } else { "open it" })
+}
+
+/// Memory for such reads and writes, which go by whole blocks.
+struct Aligned(Vec<u8>);
+
+impl Aligned {
+    fn new() -> Self {
+        Aligned(vec![0; mark::CHUNK + mark::BLOCK])
+    }
+
+    fn buffer(&mut self) -> Result<&mut [u8]> {
+        let start = self.0.as_ptr().align_offset(mark::BLOCK);
+        let aligned = self.0.get_mut(start..).and_then(|rest| rest.get_mut(..mark::CHUNK));
+        aligned.context("no memory that is aligned to blocks")
+    }
 }
 
 /// The first page of a swap device (mkswap(8)): its version, its last page, and the signature at the end.

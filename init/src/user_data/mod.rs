@@ -11,13 +11,13 @@ pub mod imds;
 use crate::errand::Errand;
 use crate::log::timed;
 use crate::machine::Machine;
+use crate::platform::is_ec2;
 use crate::{debug, error, info};
 use answer::{Answer, Data};
 use anyhow::{Result, bail};
 use initramfs::image::{BadUserData, Image, UserData as When, is_sysctl};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -101,11 +101,6 @@ fn take(machine: &mut Machine, image: &mut Image) -> Result<Result<(), String>> 
         hostname.into_iter().for_each(|hostname| machine.rename(hostname, true));
         Ok(())
     }))
-}
-
-/// By what the firmware says of the machine's maker, on every Nitro instance.
-fn is_ec2() -> bool {
-    fs::read_to_string("/sys/class/dmi/id/sys_vendor").is_ok_and(|vendor| vendor.trim() == "Amazon EC2")
 }
 
 /// Reads user data as the metadata service gives them.

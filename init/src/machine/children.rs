@@ -1,0 +1,167 @@
+//! The children of PID 1: the one that is watched, those that report, and every orphan of the machine.
+
+use super::Machine;
+use crate::errand::Errand;
+use crate::log::OrWarn;
+use crate::memory;
+use crate::power::Asked;
+use crate::{debug, warn};
+use anyhow::{Context, Result};
+use nix::unistd::Pid;
+use rustix::io::Errno;
+use rustix::process::{WaitOptions, WaitStatus, wait};
+use std::time::{Duration, Instant};
+
+/// How long orphans gather where one ends after the other: to wake up for each takes several times as long as to reap it.
+/// Other signals wait as long, and nothing else does.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// What init knows of them.
+#[derive(Debug, Default)]
+pub(super) struct Children {
+    watched: Option<Pid>,
+    watched_since: Option<Instant>,
+    ended: Option<WaitStatus>,
+    /// Whether init had no child when it last looked.
+    alone: bool,
+    /// When orphans were reaped last, and until when signals wait because they end by the thousand.
+    reaped: Option<Instant>,
+    gather_until: Option<Instant>,
+}
+
+impl Children {
+    /// Until when signals wait, because orphans end one after the other.
+    pub(super) fn gathering(&self) -> Option<Instant> {
+        self.gather_until.filter(|until| Instant::now() < *until)
+    }
+
+    /// Whether a process is watched, and has not ended.
+    pub(super) fn is_watched(&self) -> bool {
+        self.watched.is_some()
+    }
+}
+
+impl Machine {
+    /// Watches a process: its end is [`Machine::ended`].
+    pub fn watch(&mut self, entrypoint: Pid) {
+        self.children.watched = Some(entrypoint);
+        self.children.watched_since = Some(Instant::now());
+        self.children.ended = None;
+    }
+
+    /// How long ago the watched process was started, if it was.
+    #[must_use]
+    pub fn watched_for(&self) -> Option<Duration> {
+        self.children.watched_since.map(|since| since.elapsed())
+    }
+
+    /// Hears a child's report to its end, seeing to everything meanwhile. One that is not over by `deadline` is ended,
+    /// and `None`.
+    ///
+    /// # Errors
+    /// As [`Machine::turn`].
+    pub fn hear(&mut self, errand: Errand, deadline: Option<Instant>) -> Result<Option<Vec<u8>>> {
+        self.errand = Some(errand);
+        let outcome = loop {
+            if self.errand.as_ref().is_none_or(Errand::is_over) {
+                break Ok(());
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                break Ok(());
+            }
+            if let Err(asked) = self.turn(deadline) {
+                break Err(asked);
+            }
+        };
+        let errand = self.errand.take();
+        errand.iter().filter(|errand| !errand.is_over()).for_each(Errand::kill);
+        outcome.map(|()| errand.filter(Errand::is_over).map(Errand::into_report))
+    }
+
+    /// Hears a child's report to its end even if somebody ends the machine meanwhile: the request waits, for `grace` at
+    /// most, and the next turn has it.
+    ///
+    /// # Errors
+    /// As [`Machine::turn`], when the child takes longer than that; it is ended then.
+    pub fn hear_out(&mut self, errand: Errand, grace: Duration) -> Result<Vec<u8>> {
+        self.errand = Some(errand);
+        let mut asked = None;
+        let mut deadline = None;
+        while self.errand.as_ref().is_some_and(|errand| !errand.is_over()) {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                break;
+            }
+            if let Err(error) = self.turn(deadline) {
+                asked = Some(error.downcast::<Asked>()?);
+                deadline.get_or_insert_with(|| Instant::now() + grace);
+            }
+        }
+        let errand = self.errand.take().context("there is no child to hear")?;
+        match asked {
+            Some(asked) if !errand.is_over() => {
+                errand.kill();
+                Err(asked.into())
+            }
+            _ => {
+                self.asked = self.asked.take().or(asked);
+                Ok(errand.into_report())
+            }
+        }
+    }
+
+    /// How the watched process ended, if it has.
+    #[must_use]
+    pub fn ended(&self) -> Option<WaitStatus> {
+        self.children.ended
+    }
+
+    /// Waits until init has no children left, or until `deadline`, and returns whether it has none.
+    ///
+    /// # Errors
+    /// As [`Machine::turn`].
+    pub fn wait_until_alone(&mut self, deadline: Instant) -> Result<bool> {
+        self.reap();
+        let alone = self.wait_until(deadline, |machine| machine.children.alone.then_some(()))?;
+        Ok(alone.is_some())
+    }
+
+    /// Takes note of every process that has ended: the application's, and orphans that became ours.
+    ///
+    /// Orphans come by the thousand: they are counted, not listed.
+    pub(super) fn reap(&mut self) {
+        let mut orphans = 0_u64;
+        self.children.alone = false;
+        loop {
+            // By rustix: nix takes the end by a real-time signal for an error, and does not say whose it was.
+            match wait(WaitOptions::NOHANG) {
+                Ok(None) => break,
+                Ok(Some((pid, status)))
+                    if self.children.watched.is_some_and(|it| it.as_raw() == pid.as_raw_nonzero().get()) =>
+                {
+                    self.children.ended = Some(status);
+                    self.children.watched = None;
+                }
+                Ok(Some((pid, status))) if self.swap.on_end(Pid::from_raw(pid.as_raw_nonzero().get()), status) => {
+                    memory::prefer_an_end_to_thrashing(true);
+                    self.root.iter().for_each(|root| root.grow().or_warn("root").unwrap_or(()));
+                }
+                Ok(Some(_)) => orphans += 1,
+                Err(Errno::CHILD) => {
+                    self.children.alone = true;
+                    break;
+                }
+                Err(errno) => {
+                    warn!("reap: {errno}");
+                    break;
+                }
+            }
+        }
+        if orphans > 0 {
+            debug!("reaped {orphans} orphans");
+            let now = Instant::now();
+            let is_storm = self.children.reaped.is_some_and(|last| now - last < GATHER);
+            self.children.gather_until = is_storm.then(|| now + GATHER);
+            self.children.reaped = Some(now);
+        }
+    }
+}
