@@ -22,7 +22,7 @@ pub(crate) struct MachineArgs {
     pub(crate) debug: bool,
 
     /// Size of the second volume, which becomes encrypted swap where it is blank, in GiB, or in MiB as 512M; 0: none
-    #[arg(short = 'w', long, value_name = "GIB", default_value = "1", value_parser = swap_size)]
+    #[arg(short = 'w', long, value_name = "GIB", allow_negative_numbers = true, default_value = "1", value_parser = swap_size)]
     pub(crate) swap: u64,
 
     /// Leave the swap unencrypted
@@ -74,7 +74,7 @@ pub(crate) struct MachineArgs {
     pub(crate) hostname: Option<String>,
 
     /// Seconds that the entrypoint has to stop before it is killed [default: 10]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(..=86_400))]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(..=86_400))]
     pub(crate) stop_timeout: Option<u32>,
 }
 
