@@ -9,8 +9,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }
-die() { echo "bench/boot-time.sh: $*" >&2; exit 1; }
+# shellcheck source=bench/probe-image.sh
+. bench/probe-image.sh
 
 runs=5 firmware=uefi
 while (($#)); do
@@ -22,22 +22,7 @@ while (($#)); do
     esac
     shift
 done
-[[ $runs =~ ^[1-9][0-9]*$ ]] || die "--runs takes a number, not $runs"
-command -v umoci >/dev/null || die "umoci is missing (Debian package umoci)"
-
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-
-make_image() {
-    local program
-    program=$(init/build.sh --target-dir target/static probe | awk -F '\t' '$1 == "probe" { print $2 }')
-    umoci init --layout "$work/image"
-    umoci new --image "$work/image:latest"
-    # Not `umoci insert`: version 0.4.7 writes a tar without padding and end.
-    tar -C "$(dirname "$program")" --owner 0 --group 0 -cf "$work/layer.tar" probe
-    umoci raw add-layer --image "$work/image:latest" "$work/layer.tar"
-    umoci config --image "$work/image:latest" --config.entrypoint /probe --config.cmd kernel-log
-}
+begin "$runs"
 
 # Boots a disk once and prints two numbers in microseconds: kernel to PID 1, PID 1 to program.
 measure() {
@@ -63,7 +48,7 @@ row() {
 ours=$(kernel/build.sh)
 stock=$(tests/stock-kernel)
 release=$(basename "$stock"/lib/modules/*)
-make_image
+make_image kernel-log
 cargo build --quiet --package builder
 builder=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/builder
 "$builder" "oci:$work/image" -o "$work/ours.raw"

@@ -8,8 +8,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }
-die() { echo "bench/init-phases.sh: $*" >&2; exit 1; }
+# shellcheck source=bench/probe-image.sh
+. bench/probe-image.sh
 
 runs=5 clock=(-icount "shift=1,sleep=off")
 while (($#)); do
@@ -21,23 +21,7 @@ while (($#)); do
     esac
     shift
 done
-[[ $runs =~ ^[1-9][0-9]*$ ]] || die "--runs takes a number, not $runs"
-command -v umoci >/dev/null || die "umoci is missing (Debian package umoci)"
-
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-
-# A program that ends at once, so that the machine does too.
-make_image() {
-    local program
-    program=$(init/build.sh --target-dir target/static probe | awk -F '\t' '$1 == "probe" { print $2 }')
-    umoci init --layout "$work/image"
-    umoci new --image "$work/image:latest"
-    # Not `umoci insert`: version 0.4.7 writes a tar without padding and end.
-    tar -C "$(dirname "$program")" --owner 0 --group 0 -cf "$work/layer.tar" probe
-    umoci raw add-layer --image "$work/image:latest" "$work/layer.tar"
-    umoci config --image "$work/image:latest" --config.entrypoint /probe --config.cmd say --config.cmd up
-}
+begin "$runs"
 
 # Boots once and prints `PHASE MILLISECONDS` lines.
 measure() {
@@ -51,7 +35,8 @@ measure() {
         /nanoos: launch: .* runs as process/ { print "PID1-to-program:", stamp() - init }'
 }
 
-make_image
+# A program that ends at once, so that the machine does too.
+make_image say up
 cargo build --quiet --package builder
 builder=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/builder
 "$builder" -d "oci:$work/image" -o "$work/disk.raw"

@@ -21,6 +21,12 @@ pub fn partition(unique: Guid) -> Option<PathBuf> {
     })
 }
 
+/// Whether a block device may be a disk, by its name: it is not made of memory or of other devices.
+#[must_use]
+pub fn may_be_disk(name: &str) -> bool {
+    !NO_DISKS.iter().any(|prefix| name.starts_with(prefix))
+}
+
 /// The disks that the kernel knows, in the order of their names.
 #[must_use]
 pub fn names() -> Vec<String> {
@@ -29,7 +35,7 @@ pub fn names() -> Vec<String> {
         .flatten()
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| !NO_DISKS.iter().any(|prefix| name.starts_with(prefix)))
+        .filter(|name| may_be_disk(name))
         .collect();
     names.sort();
     names

@@ -5,6 +5,7 @@ mod children;
 use crate::cgroup::Cgroups;
 use crate::clock::{self, Clock};
 use crate::console::Console;
+use crate::disks;
 use crate::drivers::Drivers;
 use crate::errand::Errand;
 use crate::net::names::Names;
@@ -316,7 +317,8 @@ impl Machine {
         match (subsystem.as_str(), action.as_str()) {
             ("block", _) => {
                 self.disks_changed = true;
-                if action == "add" {
+                // An application may make loop and mapped devices by the dozen.
+                if action == "add" && devname.as_deref().is_some_and(disks::may_be_disk) {
                     self.swap.on_disk();
                 }
             }

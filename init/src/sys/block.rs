@@ -7,8 +7,6 @@ use std::os::fd::{AsFd, AsRawFd};
 
 /// `_IO(0x12, 93)`.
 const BLKROSET: libc::c_ulong = 0x125d;
-/// `_IO(0x12, 119)`.
-const BLKDISCARD: libc::c_ulong = 0x1277;
 /// `_IO(0x12, 127)`.
 const BLKZEROOUT: libc::c_ulong = 0x127f;
 /// `_IOWR('N', 0x41, struct nvme_admin_cmd)`.
@@ -50,26 +48,14 @@ pub fn set_read_only(device: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Tells a device that nobody needs the bytes from `start` on any more; what it reads then is not said.
-///
-/// # Errors
-/// What ioctl(2) answers: EOPNOTSUPP where the device cannot forget.
-pub fn discard(device: impl AsFd, start: u64, length: u64) -> io::Result<()> {
-    range(device, BLKDISCARD, start, length)
-}
-
 /// Fills a range of a device with zeros.
 ///
 /// # Errors
 /// What ioctl(2) answers.
 pub fn zero_out(device: impl AsFd, start: u64, length: u64) -> io::Result<()> {
-    range(device, BLKZEROOUT, start, length)
-}
-
-fn range(device: impl AsFd, request: libc::c_ulong, start: u64, length: u64) -> io::Result<()> {
     let range = [start, length];
-    // SAFETY: both requests read two u64, which live through the call.
-    check(unsafe { libc::ioctl(device.as_fd().as_raw_fd(), request as _, range.as_ptr()) })?;
+    // SAFETY: BLKZEROOUT reads two u64, which live through the call.
+    check(unsafe { libc::ioctl(device.as_fd().as_raw_fd(), BLKZEROOUT as _, range.as_ptr()) })?;
     Ok(())
 }
 
