@@ -26,9 +26,29 @@ fn locate(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
         .context("no place for the cache: set NANOOS_CACHE to a directory (HOME is not set)")
 }
 
-/// A cache of blobs.
+/// What is kept beside blobs: files that can be made again from something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A layer as it lies in a root file system: see [`crate::pack`].
+    PackedLayer,
+    /// An initramfs, but for the machine's configuration.
+    Initramfs,
+}
+
+impl Kind {
+    /// Its folder in the cache.
+    fn folder(self) -> &'static str {
+        match self {
+            Kind::PackedLayer => "packed",
+            Kind::Initramfs => "initramfs",
+        }
+    }
+}
+
+/// A cache of blobs, and of what is made of them.
 #[derive(Debug, Clone)]
 pub struct Cache {
+    directory: PathBuf,
     blobs: PathBuf,
 }
 
@@ -41,7 +61,7 @@ impl Cache {
         let blobs = directory.join("blobs/sha256");
         fs::create_dir_all(&blobs)
             .with_context(|| format!("create the cache {} (NANOOS_CACHE names another directory)", blobs.display()))?;
-        Ok(Cache { blobs })
+        Ok(Cache { directory: directory.to_owned(), blobs })
     }
 
     /// Whether there seems to be a blob with this digest.
@@ -90,8 +110,71 @@ impl Cache {
             .with_context(|| format!("create a temporary file in {}", self.blobs.display()))
     }
 
+    /// The derived file with this key, if it is here. It is whole, but its content is not verified.
+    ///
+    /// # Errors
+    /// When it is here and can't be opened.
+    pub fn derived(&self, kind: Kind, key: &Digest) -> Result<Option<File>> {
+        let path = self.derived_path(kind, key);
+        match File::open(&path) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("open {}", path.display())),
+        }
+    }
+
+    /// A place for a derived file that is being made.
+    ///
+    /// # Errors
+    /// When no file can be created in the cache.
+    pub fn derive(&self, kind: Kind, key: &Digest) -> Result<Draft> {
+        let path = self.derived_path(kind, key);
+        let folder = self.directory.join(kind.folder());
+        fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        let temp = TempFile::new_in(&folder)?;
+        let file = temp.reopen()?;
+        Ok(Draft { file, name: Some((temp, path)) })
+    }
+
+    fn derived_path(&self, kind: Kind, key: &Digest) -> PathBuf {
+        self.directory.join(kind.folder()).join(key.hex())
+    }
+
     fn path(&self, digest: &Digest) -> PathBuf {
         self.blobs.join(digest.hex())
+    }
+}
+
+/// A derived file that is being made. It leaves nothing behind unless it is finished.
+#[derive(Debug)]
+pub struct Draft {
+    file: File,
+    /// Where it lies for now, and where it will; `None` where it will have no name.
+    name: Option<(TempFile, PathBuf)>,
+}
+
+impl Draft {
+    /// A file that will not be kept.
+    #[must_use]
+    pub fn nameless(file: File) -> Self {
+        Draft { file, name: None }
+    }
+
+    /// Where to write.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Gives it its name.
+    ///
+    /// # Errors
+    /// When it can't be written out or renamed.
+    pub fn finish(self) -> Result<File> {
+        if let Some((temp, path)) = self.name {
+            temp.persist(&path, 0o644)?;
+        }
+        Ok(self.file)
     }
 }
 

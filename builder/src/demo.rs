@@ -1,11 +1,11 @@
 //! `builder demo`: the example web server as a machine, through the same steps as any image, booted in QEMU.
 
-use crate::{Machine, make};
 use anyhow::{Context, Result, ensure};
 use builder::blob::Blob;
+use builder::build::{Machine, make};
 use builder::cleanup::{TempDir, Tool};
 use builder::digest::Digest;
-use builder::flatten::Layer;
+use builder::flatten::{Content, Layer};
 use builder::kernel::find;
 use builder::machine::Options;
 use builder::manifest::{ImageConfig, RunConfig};
@@ -61,9 +61,12 @@ fn hello() -> Result<Container> {
     writer.append(&entry, embedded::HELLO).context("pack the example")?;
     let tar = writer.finish().context("pack the example")?;
     let run = RunConfig { entrypoint: vec!["/hello".to_owned()], ..RunConfig::default() };
-    let layer =
-        Layer { name: "of the example".to_owned(), diff_id: Some(Digest::of(&tar)), blob: Blob::Memory(tar.into()) };
-    Ok(Container { config: ImageConfig { config: run, ..ImageConfig::default() }, layers: vec![layer] })
+    let id = Digest::of(&tar);
+    let content = Content::Blob(Blob::Memory(tar.into()));
+    let layer = Layer { name: "of the example".to_owned(), content, digest: None, diff_id: Some(id) };
+    let config = ImageConfig { config: run, ..ImageConfig::default() };
+    // It has no configuration of its own to be named by.
+    Ok(Container { id, manifest: None, config, layers: vec![layer] })
 }
 
 fn boot(disk: &Path, port: u16, progress: &Progress) -> Result<()> {

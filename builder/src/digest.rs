@@ -155,6 +155,37 @@ impl<R: Read> Read for HashingReader<R> {
     }
 }
 
+/// Hashes what is written through it.
+#[derive(Debug)]
+pub struct HashingWriter<W> {
+    inner: W,
+    hasher: Hasher,
+}
+
+impl<W: io::Write> HashingWriter<W> {
+    /// Passes on to `inner`.
+    pub fn new(inner: W) -> Self {
+        HashingWriter { inner, hasher: Hasher::default() }
+    }
+
+    /// The digest of all that was written so far.
+    pub fn digest(&self) -> Digest {
+        self.hasher.clone().finish()
+    }
+}
+
+impl<W: io::Write> io::Write for HashingWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,7 @@
 //! Each step is a function from values to values; `main.rs` tells them as a story.
 
 pub mod blob;
+pub mod build;
 pub mod cache;
 pub mod cleanup;
 pub mod cmdline;

@@ -5,6 +5,7 @@ mod support;
 
 use builder::cache::Cache;
 use builder::digest::Digest;
+use builder::flatten::Content;
 use builder::platform::Platform;
 use builder::progress::Progress;
 use builder::source::{Container, Fetch, Source};
@@ -136,7 +137,8 @@ fn broken_downloads_are_taken_up_where_they_broke() {
         let cache = Cache::open(dir.path()).unwrap();
         let registry = Registry::start(manner, &layer);
         let container = registry.pull(&cache).unwrap();
-        assert!(container.layers[0].blob.read_all(1 << 30).unwrap() == layer);
+        let Content::Blob(blob) = &container.layers[0].content else { panic!("nobody packed it") };
+        assert!(blob.read_all(1 << 30).unwrap() == layer);
         assert_eq!(registry.blob_requests(), blob_requests);
         // What is in the cache is not asked for again.
         registry.pull(&cache).unwrap();

@@ -1,9 +1,9 @@
 //! The first pass: every entry of every layer, lowest layer first, into one tree.
 
 use super::tree::{ContentId, PlaceError, Tree};
-use super::{Cause, Layer, LayerError, path};
+use super::{Cause, Content, Layer, LayerError, path};
 use crate::compression::sniff_reader;
-use crate::digest::HashingReader;
+use crate::digest::{Digest, HashingReader};
 use crate::progress::Bar;
 use crate::tarball::Entry;
 use crate::tarball::reader::{Reader, TarError};
@@ -38,7 +38,8 @@ pub fn merge(layers: &[Layer], bar: &Bar) -> Result<Merged, LayerError> {
 
 /// The plain tar of a layer.
 pub(super) fn open(layer: &Layer, bar: &Bar) -> io::Result<Box<dyn Read + Send>> {
-    sniff_reader(layer.blob.reader())?.decompress(bar.reader(layer.blob.reader()))
+    let Content::Blob(blob) = &layer.content else { return Err(io::ErrorKind::Unsupported.into()) };
+    sniff_reader(blob.reader())?.decompress(bar.reader(blob.reader()))
 }
 
 /// Where in a layer the merge has come to, for messages.
@@ -50,6 +51,12 @@ struct Walk {
 
 impl Walk {
     fn merge(&mut self, layer: &Layer, merged: &mut Merged, bar: &Bar) -> Result<(), Cause> {
+        if let (Some(digest), Content::Blob(blob)) = (layer.digest, &layer.content) {
+            let found = Digest::of_reader(blob.reader())?;
+            if found != digest {
+                return Err(Cause::Digest { found });
+            }
+        }
         let mut reader = Reader::new(HashingReader::new(open(layer, bar)?));
         while let Some(entry) = reader.next_entry()? {
             self.entry = Some(entry.path.clone());

@@ -24,16 +24,29 @@ pub mod tree;
 
 use crate::blob::Blob;
 use crate::digest::Digest;
+use std::fs::File;
+use std::sync::Arc;
 
 /// A layer of an image: a tar archive, compressed or not.
 #[derive(Debug, Clone)]
 pub struct Layer {
     /// What messages call it: a digest, or a file's name.
     pub name: String,
-    /// The archive.
-    pub blob: Blob,
+    /// What is in it.
+    pub content: Content,
+    /// Digest of the archive as it is stored, where that is known and not verified yet.
+    pub digest: Option<Digest>,
     /// Digest of the archive once decompressed, as the image's configuration lists it.
     pub diff_id: Option<Digest>,
+}
+
+/// A layer's content, in the form in which it is at hand.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// The archive, perhaps still on its way: its reader waits for what has not come yet.
+    Blob(Blob),
+    /// What an earlier build made of it, out of the cache. The open file stays even if somebody prunes the cache.
+    Packed(Arc<File>),
 }
 
 /// Why a layer can't be merged: which layer, which entry, what is wrong.
@@ -69,6 +82,15 @@ pub enum Cause {
         /// What the content has.
         found: Digest,
     },
+    /// The layer is not what the image's manifest says.
+    #[error("it is damaged: its content has the digest {found}")]
+    Digest {
+        /// What the layer has.
+        found: Digest,
+    },
+    /// More than fits into a machine.
+    #[error("its files hold more than 1 TiB together: is it damaged?")]
+    TooLarge,
     /// The layer changed between the two passes.
     #[error("the layer changed while it was read")]
     Changed,

@@ -24,6 +24,14 @@ const IMPLIED: Attributes = Attributes { mode: 0o755, uid: 0, gid: 0, mtime: 0 }
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InodeId(u32);
 
+impl InodeId {
+    /// A number below [`Tree::len`], for tables with something for each inode.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// The root directory.
 pub const ROOT: InodeId = InodeId(0);
 
@@ -130,6 +138,29 @@ impl Tree {
     #[must_use]
     pub fn inode(&self, id: InodeId) -> &Inode {
         &self.inodes[id.0 as usize] // ids come from this tree, which never forgets an inode
+    }
+
+    /// How many inodes it has, those that nobody meets any more among them.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.inodes.len()
+    }
+
+    /// Never: it has its root.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// All inodes that have a name, and the root; those with several names as often.
+    pub fn reachable(&self) -> impl Iterator<Item = (InodeId, &Inode)> {
+        let mut ahead = vec![ROOT];
+        std::iter::from_fn(move || {
+            let id = ahead.pop()?;
+            let inode = self.inode(id);
+            ahead.extend(inode.children.values().map(|child| child.inode));
+            Some((id, inode))
+        })
     }
 
     /// Applies one entry of a layer: `at` says which. Layers must come in order, lowest first.

@@ -4,8 +4,8 @@
 use super::{Container, Fetch, check_layers, layout};
 use crate::blob::Blob;
 use crate::compression::{Compression, sniff_reader};
-use crate::flatten::Layer;
-use crate::flatten::path;
+use crate::digest::Digest;
+use crate::flatten::{Content, Layer, path};
 use crate::manifest::{ImageConfig, MAX_DOCUMENT};
 use crate::platform::Platform;
 use crate::tarball::Kind;
@@ -118,13 +118,16 @@ fn read_images(manifest: &Blob, files: &layout::Files<'_>, tag: Option<&str>, pl
         let found = files(&String::from_utf8_lossy(&clean(name.as_bytes())))?;
         found.with_context(|| format!("{name} is missing: the archive is incomplete"))
     };
-    let config = ImageConfig::parse(&member(&image.config)?.read_all(MAX_DOCUMENT)?, platform)?;
+    let json = member(&image.config)?.read_all(MAX_DOCUMENT)?;
+    let (id, config) = (Digest::of(&json), ImageConfig::parse(&json, platform)?);
     let diff_ids = config.diff_ids(image.layers.len())?;
     let layers = image.layers.iter().zip(diff_ids);
-    let layers = layers.map(|(name, diff_id)| Ok(Layer { name: name.clone(), blob: member(name)?, diff_id }));
+    let layers = layers.map(|(name, diff_id)| {
+        Ok(Layer { name: name.clone(), content: Content::Blob(member(name)?), digest: None, diff_id })
+    });
     let layers: Vec<Layer> = layers.collect::<Result<_>>()?;
     check_layers(&layers)?;
-    Ok(Container { config, layers })
+    Ok(Container { id, manifest: None, config, layers })
 }
 
 fn choose<'a>(images: &'a [Image], tag: Option<&str>) -> Result<&'a Image> {

@@ -3,7 +3,7 @@
 use super::{Container, check_layers};
 use crate::blob::Blob;
 use crate::digest::Digest;
-use crate::flatten::Layer;
+use crate::flatten::{Content, Layer};
 use crate::manifest::{Descriptor, Document, ImageConfig, Index, MAX_DOCUMENT, Manifest, check_layer_type};
 use crate::platform::Platform;
 use anyhow::{Context, Result, bail, ensure};
@@ -43,20 +43,22 @@ fn open(path: &Path) -> Result<Option<Blob>> {
 pub fn read(files: &Files<'_>, tag: Option<&str>, platform: Platform) -> Result<Container> {
     let index = files("index.json")?.context("it has no index.json, so it is not an OCI layout")?;
     let index: Index = serde_json::from_slice(&index.read_all(MAX_DOCUMENT)?).context("read index.json")?;
-    let manifest = find(files, &index, tag, platform)?;
+    let (digest, manifest) = find(files, &index, tag, platform)?;
     let config = verified(files, &manifest.config)?;
     let config = ImageConfig::parse(&config.read_all(MAX_DOCUMENT)?, platform)?;
     let diff_ids = config.diff_ids(manifest.layers.len())?;
     let mut layers = Vec::new();
     for (layer, diff_id) in manifest.layers.iter().zip(diff_ids) {
         check_layer_type(layer)?;
-        layers.push(Layer { name: layer.digest.short(), blob: verified(files, layer)?, diff_id });
+        // Its digest is verified when it is read.
+        let content = Content::Blob(blob(files, layer)?);
+        layers.push(Layer { name: layer.digest.short(), content, digest: Some(layer.digest), diff_id });
     }
     check_layers(&layers)?;
-    Ok(Container { config, layers })
+    Ok(Container { id: manifest.config.digest, manifest: Some(digest), config, layers })
 }
 
-fn find(files: &Files<'_>, index: &Index, tag: Option<&str>, platform: Platform) -> Result<Manifest> {
+fn find(files: &Files<'_>, index: &Index, tag: Option<&str>, platform: Platform) -> Result<(Digest, Manifest)> {
     let mut index = tagged(index, tag)?;
     // An index may lead to an index; beyond two levels it is a joke.
     for _ in 0..3 {
@@ -66,7 +68,7 @@ fn find(files: &Files<'_>, index: &Index, tag: Option<&str>, platform: Platform)
         };
         let json = verified(files, image)?.read_all(MAX_DOCUMENT)?;
         match Document::parse(&json, &image.media_type)? {
-            Document::Manifest(manifest) => return Ok(manifest),
+            Document::Manifest(manifest) => return Ok((image.digest, manifest)),
             Document::Index(below) => index = below,
         }
     }
@@ -105,10 +107,18 @@ fn is(entry: &Descriptor, tag: &str) -> bool {
     })
 }
 
+fn path(descriptor: &Descriptor) -> String {
+    format!("blobs/sha256/{}", descriptor.digest.hex())
+}
+
+fn blob(files: &Files<'_>, descriptor: &Descriptor) -> Result<Blob> {
+    let path = path(descriptor);
+    files(&path)?.with_context(|| format!("{path} is missing: the layout is incomplete"))
+}
+
 /// A blob of the layout whose content has the digest that it is named by.
 fn verified(files: &Files<'_>, descriptor: &Descriptor) -> Result<Blob> {
-    let path = format!("blobs/sha256/{}", descriptor.digest.hex());
-    let blob = files(&path)?.with_context(|| format!("{path} is missing: the layout is incomplete"))?;
+    let (path, blob) = (path(descriptor), blob(files, descriptor)?);
     let found = Digest::of_reader(blob.reader()).with_context(|| format!("read {path}"))?;
     ensure!(found == descriptor.digest, "{path} is damaged: its content has the digest {found}");
     Ok(blob)

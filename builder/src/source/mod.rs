@@ -7,6 +7,7 @@ pub mod layout;
 pub mod registry;
 
 use crate::cache::Cache;
+use crate::digest::Digest;
 use crate::flatten::Layer;
 use crate::manifest::ImageConfig;
 use crate::platform::Platform;
@@ -131,6 +132,10 @@ pub struct Fetch<'a> {
 /// An image that is here: how to run it, and its layers, lowest first.
 #[derive(Debug)]
 pub struct Container {
+    /// Digest of its configuration, which is the image's identity: what Docker calls its ID.
+    pub id: Digest,
+    /// Digest of its manifest for the platform, where it has one.
+    pub manifest: Option<Digest>,
     /// How it is run.
     pub config: ImageConfig,
     /// Its layers.

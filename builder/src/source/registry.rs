@@ -5,7 +5,8 @@ use super::endpoint::Endpoint;
 use super::{Container, Fetch, check_layers};
 use crate::blob::Blob;
 use crate::cache::Incoming;
-use crate::flatten::Layer;
+use crate::digest::Digest;
+use crate::flatten::{Content, Layer};
 use crate::manifest::{Descriptor, Document, ImageConfig, MANIFEST_TYPES, MAX_DOCUMENT, Manifest, check_layer_type};
 use crate::progress::{Bar, mebibytes};
 use anyhow::{Context, Result, bail, ensure};
@@ -48,7 +49,7 @@ pub fn pull(reference: &Reference, fetch: &Fetch<'_>) -> Result<Container> {
 async fn pull_from(endpoint: &Endpoint, config: &DockerConfig, fetch: &Fetch<'_>) -> Result<Container> {
     let credentials = config.credentials(endpoint.reference.registry())?;
     let connection = Connection::open(endpoint, credentials).await?;
-    let manifest = connection.manifest(fetch).await?;
+    let (digest, manifest) = connection.manifest(fetch).await?;
     for layer in &manifest.layers {
         check_layer_type(layer)?;
     }
@@ -57,10 +58,15 @@ async fn pull_from(endpoint: &Endpoint, config: &DockerConfig, fetch: &Fetch<'_>
     let diff_ids = config.diff_ids(manifest.layers.len())?;
     let blobs = connection.layers(&manifest.layers, fetch).await?;
     let layers = manifest.layers.iter().zip(blobs).zip(diff_ids);
-    let layers = layers.map(|((layer, blob), diff_id)| Layer { name: layer.digest.short(), blob, diff_id });
+    let layers = layers.map(|((layer, blob), diff_id)| Layer {
+        name: layer.digest.short(),
+        content: Content::Blob(blob),
+        digest: None, // it was verified when it came
+        diff_id,
+    });
     let layers: Vec<Layer> = layers.collect();
     check_layers(&layers)?;
-    Ok(Container { config, layers })
+    Ok(Container { id: manifest.config.digest, manifest: Some(digest), config, layers })
 }
 
 /// A conversation with one server about one image.
@@ -87,8 +93,8 @@ impl<'a> Connection<'a> {
         Ok(connection)
     }
 
-    /// The manifest of the image for the wanted platform.
-    async fn manifest(&self, fetch: &Fetch<'_>) -> Result<Manifest> {
+    /// The manifest of the image for the wanted platform, and its digest.
+    async fn manifest(&self, fetch: &Fetch<'_>) -> Result<(Digest, Manifest)> {
         let mut reference = self.endpoint.reference.clone();
         // An index may lead to an index; beyond two levels it is a joke.
         for _ in 0..3 {
@@ -99,7 +105,7 @@ impl<'a> Connection<'a> {
                 .map_err(|error| self.explain(error))?;
             ensure!(json.len() as u64 <= MAX_DOCUMENT, "its manifest has {} bytes, which no image's has", json.len());
             match Document::parse(&json, "")? {
-                Document::Manifest(manifest) => return Ok(manifest),
+                Document::Manifest(manifest) => return Ok((Digest::of(&json), manifest)),
                 Document::Index(index) => {
                     let image = index.image_for(fetch.platform)?;
                     reference = reference.clone_with_digest(image.digest.to_string());

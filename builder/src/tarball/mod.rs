@@ -12,8 +12,10 @@ pub mod writer;
 /// Size of a tar block in bytes: headers are one, contents are padded to whole ones (POSIX.1-2017, pax).
 pub const BLOCK: usize = 512;
 
+use serde::{Deserialize, Serialize};
+
 /// What an entry is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// A regular file; its content follows.
     File,
@@ -32,7 +34,7 @@ pub enum Kind {
 }
 
 /// Who owns an entry and who may do what with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Attributes {
     /// Permission bits with setuid, setgid and sticky: the low twelve bits of stat's `st_mode`.
     pub mode: u32,
@@ -48,7 +50,7 @@ pub struct Attributes {
 pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// One entry of an archive, without its content.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The name as the archive has it.
     pub path: Vec<u8>,

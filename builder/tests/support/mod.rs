@@ -3,7 +3,7 @@
 
 use builder::blob::Blob;
 use builder::digest::Digest;
-use builder::flatten::Layer;
+use builder::flatten::{Content, Layer};
 use builder::tarball::writer::Writer;
 use builder::tarball::{Attributes, Entry, Kind};
 use std::fs;
@@ -38,7 +38,8 @@ pub(crate) fn tar(entries: &[(Entry, Vec<u8>)]) -> Vec<u8> {
 }
 
 pub(crate) fn layer(name: &str, tar: Vec<u8>) -> Layer {
-    Layer { name: name.to_owned(), diff_id: Some(Digest::of(&tar)), blob: Blob::Memory(tar.into()) }
+    let diff_id = Some(Digest::of(&tar));
+    Layer { name: name.to_owned(), content: Content::Blob(Blob::Memory(tar.into())), digest: None, diff_id }
 }
 
 /// An OCI layout in `directory` of an image with these layers (media type and bytes) and this `config` object.
