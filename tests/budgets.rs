@@ -10,7 +10,7 @@ use tests::workspace;
 
 const MIB: u64 = 1 << 20;
 /// Where the EFI system partition begins on every disk (docs/image-format.md).
-const ESP_OFFSET: u64 = 512 * 1024;
+const ESP_OFFSET: u64 = 32 * 1024;
 
 /// The EFI program of a disk made from an image with one small file.
 fn efi_program(directory: &Path) -> Result<std::path::PathBuf> {

@@ -1,25 +1,28 @@
 //! The build as a story: from an image that is at hand to a disk.
 
+use crate::cache::Cache;
 use crate::cleanup::TempFile;
-use crate::disk::{self, Parts};
-use crate::flatten::stream::Plan;
-use crate::flatten::{Content, Layer, merge, stream};
+use crate::disk::{self, Layout, SparseWriter};
+use crate::esp::Files;
+use crate::flatten::merge;
 use crate::kernel::directory::Kernel;
 use crate::kernel::modules;
 use crate::machine::{self, Options};
 use crate::output::Output;
+use crate::pack::{self, Packed};
 use crate::platform::Platform;
 use crate::progress::{Progress, mebibytes};
+use crate::provenance::{self, ImageOf, KernelOf, Part, Parts, Provenance};
 use crate::source::Container;
-use crate::uki::Section;
-use crate::{embedded, initrd, squash, uki};
-use anyhow::{Context, Result, anyhow, ensure};
+use crate::squashfs::Squashfs;
+use crate::uki::{self, Section};
+use crate::{embedded, initrd};
+use anyhow::{Context, Result, anyhow};
+use initramfs::guid::Guid;
+use initramfs::image::Image;
+use std::fs::File;
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, SystemTime};
-
-/// The largest volume that EBS has, in bytes. Sparse files can claim any size.
-const MAX_CONTENT: u64 = 64 << 40;
 
 /// Everything that a machine is made of.
 #[derive(Debug)]
@@ -38,90 +41,159 @@ pub struct Machine {
     pub kernel: Kernel,
 }
 
-/// flatten → squash → initramfs → UKI → disk. Gives the disk's size in bytes.
+/// A disk that was made.
+#[derive(Debug)]
+pub struct Made {
+    /// Its length in bytes.
+    pub len: u64,
+    /// What it is made of.
+    pub provenance: Provenance,
+}
+
+/// pack → merge → initramfs → lay out → squash → link → disk.
 ///
 /// # Errors
 /// What the steps answer; nothing is left behind then.
-pub fn make(machine: &Machine, disk: TempFile, output: &Output, progress: &Progress) -> Result<u64> {
+pub fn make(machine: &Machine, disk: TempFile, output: &Output, cache: &Cache, progress: &Progress) -> Result<Made> {
     let layers = &machine.container.layers;
-    let stub = machine.kernel.stub(machine.platform.arch)?;
-    let modules = modules::select(&machine.kernel, machine.options.late_modules)?;
-    let packing = initrd::packing(&machine.kernel)?;
-    let configure = |root| machine::configure(&machine.name, &machine.container.config.config, root, &machine.options);
-    for warning in configure(machine.platform.arch.root_type)?.1 {
+    let (_, warnings) = machine.configure(machine.platform.arch.root_type)?;
+    for warning in warnings {
         progress.warn(warning);
     }
+    let boot = Boot::gather(machine)?;
 
     progress.step(match layers.len() {
-        1 => "flatten 1 layer".to_owned(),
-        count => format!("flatten {count} layers"),
+        1 => "pack 1 layer".to_owned(),
+        count => format!("pack {count} layers"),
     });
-    let plan = flatten(layers, progress)?;
-
-    let (content, release) = (mebibytes(plan.content_bytes), &machine.kernel.release);
-    progress.step(format!("squash {content}, and pack init for Linux {release}"));
-    let (root, system) = thread::scope(|scope| {
-        let system = scope.spawn(|| initrd::pack_system(embedded::INIT, release, &modules, packing));
-        (squash::squash(&plan, layers, output.directory(), progress), system.join())
+    let (packed, system) = thread::scope(|scope| {
+        let system = scope.spawn(|| boot.system(cache));
+        (pack::pack(layers, cache, progress), system.join())
     });
-    let root = root?;
-    let mut initrd = system.map_err(|_| anyhow!("pack init: this is a fault of builder's own"))??;
-    let (config, _) = configure(disk::root_guid(&root.digest))?;
-    initrd.extend(initrd::pack_configuration(&config, packing)?);
+    let mut packed = packed?;
+    let system = system.map_err(|_| anyhow!("pack init: this is a fault of builder's own"))??;
+    let root = root(&mut packed, cache, progress)?;
 
-    progress.step(format!("link the kernel image: initramfs {}", mebibytes(initrd.len() as u64)));
-    let uki = link(machine, &stub, &initrd)?;
+    // The program's length does not depend on which root it names, so a disk's layout is known before its content.
+    let draft = boot.link(machine, &machine.configure(machine.platform.arch.root_type)?.0, &system)?;
+    let unknown = Part { digest: machine.container.id, bytes: root.len() };
+    let provenance = draft.provenance(machine, unknown)?.to_json()?.len() as u64;
+    let layout = Layout::new(draft.program.len() as u64, provenance, root.len(), output.format.size_multiple());
 
-    let (kernel, squashed) = (mebibytes(uki.len() as u64), mebibytes(root.len));
-    progress.step(format!("write the disk: kernel image {kernel}, root {squashed}"));
-    let root_file = root.file.reopen()?;
-    let arch = machine.platform.arch;
-    let parts = Parts { arch, uki: &uki, root: &root_file, root_len: root.len, root_digest: root.digest };
-    let size = disk::write(&disk.reopen()?, &parts)?;
+    let (program, squashed) = (mebibytes(draft.program.len() as u64), mebibytes(root.len()));
+    progress.step(format!("write the disk: Linux {} and init {program}, root {squashed}", machine.kernel.release));
+    let file = disk.reopen()?;
+    file.set_len(layout.len).context("make room for the disk")?;
+    let digest = {
+        let bar = progress.bytes("write", root.len());
+        root.write(SparseWriter::new(&file, layout.root_start), |bytes| bar.add(bytes))?
+    };
+    let (config, _) = machine.configure(disk::root_guid(&digest))?;
+    let linked = boot.link(machine, &config, &system)?;
+    let provenance = linked.provenance(machine, Part { digest, bytes: root.len() })?;
+    let json = provenance.to_json()?;
+    let files = Files { program: (machine.platform.arch.efi_file, &linked.program), provenance: &json };
+    disk::write(&file, &layout, machine.platform.arch, &files, &digest)?;
     output.finish(disk)?;
-    Ok(size)
+    Ok(Made { len: layout.len, provenance })
 }
 
-/// The layers as one tree, in the order in which it is squashed.
-fn flatten(layers: &[Layer], progress: &Progress) -> Result<Plan> {
-    let bytes = layers.iter().map(|layer| match &layer.content {
-        Content::Blob(blob) => blob.len(),
-        Content::Packed(_) => 0,
-    });
-    let bytes = bytes.sum();
-    let merged = merge::merge(layers, &progress.bytes("flatten", bytes))?;
+impl Machine {
+    /// The configuration with this root, and what the user should know of it.
+    fn configure(&self, root: Guid) -> Result<(Image, Vec<String>)> {
+        machine::configure(&self.name, &self.container.config.config, root, &self.options)
+    }
+}
+
+/// The root file system of the packed layers.
+fn root<'a>(packed: &'a mut Vec<Packed>, cache: &Cache, progress: &Progress) -> Result<Squashfs<'a>> {
+    let merged = merge::merge(packed)?;
     if !merged.dropped_xattrs.is_empty() {
         let names: Vec<String> = merged.dropped_xattrs.into_iter().collect();
         progress.warn(format!("extended attributes that a squashfs can't hold are left out: {}", names.join(", ")));
     }
-    let plan = stream::plan(&merged.tree, source_date_epoch()?);
-    ensure!(
-        plan.content_bytes <= MAX_CONTENT,
-        "the image's files hold {} together, more than a machine's root can: is a layer damaged?",
-        mebibytes(plan.content_bytes)
-    );
-    if SystemTime::UNIX_EPOCH + Duration::from_secs(plan.newest.unsigned_abs()) > SystemTime::now() {
-        // The root directory's time can't be told to mksquashfs, and is now at the latest: see squash.rs.
-        progress.warn(
-            "the image has files from the future, so building it again will give other bytes; SOURCE_DATE_EPOCH helps",
-        );
-    }
-    Ok(plan)
+    Squashfs::new(&merged.tree, packed, source_date_epoch()?, cache.nameless()?)
 }
 
-/// The kernel, the initramfs and the command line as one program that firmware starts.
-fn link(machine: &Machine, stub: &Path, initrd: &[u8]) -> Result<Vec<u8>> {
-    let read = |path: &Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
-    let (vmlinuz, os_release) = (read(&machine.kernel.vmlinuz)?, uki::os_release(&machine.kernel.release));
-    let sections = [
-        Section { name: ".osrel", content: os_release.as_bytes() },
-        Section { name: ".cmdline", content: machine.cmdline.as_bytes() },
-        Section { name: ".initrd", content: initrd },
-        // Last, as other tools have it: a kernel that unpacks itself in place may use the memory behind its section.
-        Section { name: ".linux", content: &vmlinuz },
-    ];
-    uki::add_sections(&read(stub)?, &sections, machine.platform.arch)
-        .with_context(|| format!("stub {}", stub.display()))
+/// What a machine boots with, beside its configuration.
+struct Boot<'a> {
+    kernel: &'a Kernel,
+    stub: Vec<u8>,
+    vmlinuz: Vec<u8>,
+    modules: modules::Selection,
+    packing: initrd::Packing,
+}
+
+impl<'a> Boot<'a> {
+    fn gather(machine: &'a Machine) -> Result<Self> {
+        let read = |path: &Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
+        let kernel = &machine.kernel;
+        Ok(Boot {
+            kernel,
+            stub: read(&kernel.stub(machine.platform.arch)?)?,
+            vmlinuz: read(&kernel.vmlinuz)?,
+            modules: modules::select(kernel, machine.options.late_modules)?,
+            packing: initrd::packing(kernel)?,
+        })
+    }
+
+    fn system(&self, cache: &Cache) -> Result<Vec<u8>> {
+        initrd::system(embedded::INIT, &self.kernel.release, &self.modules, self.packing, cache)
+    }
+
+    /// The kernel, the initramfs and the command line as one program that firmware starts.
+    fn link(&self, machine: &Machine, config: &Image, system: &[u8]) -> Result<Linked<'_>> {
+        let mut initramfs = initrd::pack_configuration(config)?;
+        initramfs.extend_from_slice(system);
+        let os_release = uki::os_release(&self.kernel.release);
+        let sections = [
+            Section { name: ".osrel", content: os_release.as_bytes() },
+            Section { name: ".cmdline", content: machine.cmdline.as_bytes() },
+            Section { name: ".initrd", content: &initramfs },
+            // Last, as other tools have it: a kernel that unpacks itself in place may use the memory behind its section.
+            Section { name: ".linux", content: &self.vmlinuz },
+        ];
+        let program = uki::add_sections(&self.stub, &sections, machine.platform.arch)
+            .with_context(|| format!("link the EFI stub and kernel {}", self.kernel.release))?;
+        Ok(Linked { boot: self, initramfs: Part::of(&initramfs), options: provenance::options(config)?, program })
+    }
+}
+
+/// An EFI program and what went into it.
+struct Linked<'a> {
+    boot: &'a Boot<'a>,
+    initramfs: Part,
+    options: serde_json::Value,
+    program: Vec<u8>,
+}
+
+impl Linked<'_> {
+    fn provenance(&self, machine: &Machine, root: Part) -> Result<Provenance> {
+        let config = match &self.boot.kernel.config {
+            Some(path) => {
+                let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
+                Some(crate::digest::Digest::of_reader(file).with_context(|| format!("read {}", path.display()))?)
+            }
+            None => None,
+        };
+        Ok(Provenance {
+            version: provenance::VERSION,
+            builder: env!("CARGO_PKG_VERSION").to_owned(),
+            image: ImageOf::of(&machine.container),
+            platform: machine.platform.to_string(),
+            kernel: KernelOf { release: self.boot.kernel.release.clone(), config },
+            init: crate::digest::Digest::of(embedded::INIT),
+            cmdline: machine.cmdline.clone(),
+            options: self.options.clone(),
+            parts: Parts {
+                root,
+                efi_program: Part::of(&self.program),
+                vmlinuz: Part::of(&self.boot.vmlinuz),
+                initramfs: self.initramfs,
+                efi_stub: Part::of(&self.boot.stub),
+            },
+        })
+    }
 }
 
 /// The latest time that the image may tell, if the environment says so (reproducible-builds.org, "SOURCE_DATE_EPOCH").

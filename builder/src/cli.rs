@@ -1,11 +1,13 @@
 //! The command line.
 
+mod inspect;
 mod machine;
 
 use builder::platform::Platform;
 use builder::source::Source;
 use builder::source::endpoint::Mirror;
 use clap::{Args, Parser, Subcommand};
+pub(crate) use inspect::Inspect;
 pub(crate) use machine::MachineArgs;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -45,6 +47,9 @@ pub(crate) struct Cli {
 /// What else there is to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Tell what a disk is made of, from the disk alone, and check that it still is
+    Inspect(Inspect),
+
     /// Boot a small web server in QEMU: the whole path, with no registry and no account
     Demo {
         /// Port of this machine at which the web server answers; a free one if it is taken
@@ -66,6 +71,10 @@ pub(crate) struct Build {
     /// The disk image to write: raw, or QEMU's format if it ends in .qcow2 [default: ./NAME.raw]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+
+    /// Write what the disk is made of into this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) provenance: Option<PathBuf>,
 
     /// Further kernel arguments [default: quiet, and nothing with --debug]
     #[arg(short = 'k', long, value_name = "ARGS", allow_hyphen_values = true)]

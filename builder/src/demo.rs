@@ -15,7 +15,8 @@ use builder::progress::Progress;
 use builder::source::Container;
 use builder::tarball::writer::Writer;
 use builder::tarball::{Attributes, Entry, Kind};
-use builder::{cache, cmdline, embedded, tools};
+use builder::cache::{self, Cache};
+use builder::{cmdline, embedded, tools};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -30,11 +31,11 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Builds the machine and boots it; ends when the machine does.
 pub(crate) fn run(port: u16, kernel: Option<&Path>, progress: &Progress) -> Result<()> {
-    tools::require(&[tools::MKSQUASHFS, tools::QEMU, tools::OVMF], progress)?;
+    tools::require(&[tools::QEMU, tools::OVMF], progress)?;
     let platform = Platform::host();
-    let cache = cache::directory()?;
-    std::fs::create_dir_all(&cache).with_context(|| format!("create {}", cache.display()))?;
-    let output = Output::new(Some(&cache.join("demo.raw")), "");
+    let directory = cache::directory()?;
+    let cache = Cache::open(&directory)?;
+    let output = Output::new(Some(&directory.join("demo.raw")), "");
     let disk = output.begin()?;
     let machine = Machine {
         name: "hello".to_owned(),
@@ -42,9 +43,9 @@ pub(crate) fn run(port: u16, kernel: Option<&Path>, progress: &Progress) -> Resu
         container: hello()?,
         options: Options::default(),
         cmdline: cmdline::cmdline(platform.arch, None, false)?,
-        kernel: find::find(kernel, platform.arch, &cache, progress)?,
+        kernel: find::find(kernel, platform.arch, &directory, progress)?,
     };
-    make(&machine, disk, &output, progress)?;
+    make(&machine, disk, &output, &cache, progress)?;
     boot(&output.path, port, progress)
 }
 

@@ -1,33 +1,50 @@
 //! Lays out the disk: a GUID partition table, the EFI system partition, the root.
+//!
+//! EBS stores a disk in blocks of 512 KiB, and a build that changes few of them is published fast. So what changes with
+//! every image lies close together: the table and the start of the EFI system partition (what the disk is made of, and
+//! the machine's configuration at the start of the EFI program) share the first block, and the end of the root and
+//! the table's backup the last one. The root starts on a block of its own.
 
 use crate::digest::Digest;
-use crate::esp;
+use crate::esp::{self, Files};
 use crate::platform::Arch;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use gptman::{GPT, GPTPartitionEntry, PartitionName};
 use initramfs::guid::{ESP_TYPE, Guid};
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 
-/// Blocks in which EBS stores and sends a disk, in bytes. Partitions begin and end on them, so that a change in one
-/// partition touches no block of another (Amazon EBS user guide, "EBS direct APIs").
+/// Blocks in which EBS stores and sends a disk, in bytes (Amazon EBS user guide, "EBS direct APIs").
 pub const BLOCK: u64 = 512 * 1024;
 /// Sectors, in bytes: those of EBS volumes and of QEMU's disks.
-const SECTOR: u64 = 512;
+pub(crate) const SECTOR: u64 = 512;
+/// Where the EFI system partition starts: behind the table, on a whole page.
+const ESP_START: u64 = 32 * 1024;
+/// What the table's backup takes at the disk's end: header and 128 entries (UEFI specification, 5.3).
+const BACKUP: u64 = 33 * SECTOR;
 
-/// What goes on a disk.
-#[derive(Debug)]
-pub struct Parts<'a> {
-    /// The architecture.
-    pub arch: &'static Arch,
-    /// The program that firmware starts.
-    pub uki: &'a [u8],
-    /// The root file system, read from its start.
-    pub root: &'a File,
-    /// Its length in bytes.
-    pub root_len: u64,
-    /// Its digest.
-    pub root_digest: Digest,
+/// Where things lie on a disk, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Where the root starts, and the EFI system partition ends.
+    pub root_start: u64,
+    /// Where the root ends.
+    pub root_end: u64,
+    /// The disk's length.
+    pub len: u64,
+}
+
+impl Layout {
+    /// The layout for an EFI program, a provenance and a root of these lengths; the disk's own will be a multiple of
+    /// `multiple` and of [`BLOCK`].
+    #[must_use]
+    pub fn new(program: u64, provenance: u64, root: u64, multiple: u64) -> Self {
+        let root_start = (ESP_START + esp::least_size(program, provenance)).next_multiple_of(BLOCK);
+        let root_end = (root_start + root).next_multiple_of(SECTOR);
+        let len = (root_end + BACKUP).next_multiple_of(BLOCK).next_multiple_of(multiple.max(SECTOR));
+        Layout { root_start, root_end, len }
+    }
 }
 
 /// Identity of the root partition, by which init finds it: derived from what is in it.
@@ -36,44 +53,26 @@ pub fn root_guid(root: &Digest) -> Guid {
     Guid::from_digest(root.bytes())
 }
 
-/// Writes the disk into `out`, an empty file, and gives its length in bytes. What is zero is not written, so the file is
-/// sparse.
+/// Writes everything but the root's content into `out`.
 ///
 /// # Errors
-/// When the file can't be written.
-pub fn write(mut out: &File, parts: &Parts<'_>) -> Result<u64> {
-    let uki = Digest::of(parts.uki);
-    let esp_id = derived(b"ESP", &[&uki]);
+/// When the file can't be written, or the files don't fit into what the layout has for them.
+pub fn write(mut out: &File, layout: &Layout, arch: &Arch, files: &Files<'_>, root: &Digest) -> Result<()> {
+    let esp_content = derived(b"ESP", &[&Digest::of(files.program.1), &Digest::of(files.provenance)]);
     let mut volume_id = [0; 4];
-    volume_id.copy_from_slice(&esp_id.bytes()[..4]);
-    let esp = esp::make(parts.uki, parts.arch.efi_file, u32::from_le_bytes(volume_id), BLOCK)?;
-
-    // The first block holds the table; its copy has a block of its own at the end.
-    let esp_start = BLOCK;
-    let root_start = esp_start + esp.len() as u64;
-    let root_end = root_start + parts.root_len.next_multiple_of(BLOCK);
-    let len = root_end + BLOCK;
+    volume_id.copy_from_slice(&esp_content.bytes()[..4]);
+    ensure!(layout.root_start > ESP_START, "a disk without room for the EFI system partition");
+    let esp = esp::make(files, u32::from_le_bytes(volume_id), layout.root_start - ESP_START)?;
+    SparseWriter::new(out, ESP_START).write_all(&esp).context("write the EFI system partition")?;
     let identities = Identities {
-        disk: Guid::from_digest(derived(b"disk", &[&uki, &parts.root_digest]).bytes()),
-        esp: Guid::from_digest(esp_id.bytes()),
-        root: root_guid(&parts.root_digest),
+        disk: Guid::from_digest(derived(b"disk", &[&esp_content, root]).bytes()),
+        esp: Guid::from_digest(esp_content.bytes()),
+        root: root_guid(root),
     };
-
-    out.set_len(len).context("make room for the disk")?;
-    write_sparse(out, esp_start, &esp).context("write the EFI system partition")?;
-    let mut root = parts.root;
-    (|| -> io::Result<()> {
-        root.seek(SeekFrom::Start(0))?;
-        out.seek(SeekFrom::Start(root_start))?;
-        let copied = io::copy(&mut root, &mut out)?;
-        if copied == parts.root_len { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
-    })()
-    .context("write the root partition")?;
-    let mut table = partition_table(out, parts.arch, &identities, [(esp_start, root_start), (root_start, root_end)])
-        .context("make the partition table")?;
+    let mut table = partition_table(out, arch, &identities, layout).context("make the partition table")?;
     GPT::write_protective_mbr_into(&mut out, SECTOR).context("write the partition table")?;
     table.write_into(&mut out).context("write the partition table")?;
-    Ok(len)
+    Ok(())
 }
 
 struct Identities {
@@ -82,12 +81,11 @@ struct Identities {
     root: Guid,
 }
 
-/// The table for an ESP and a root that lie at these bytes, end excluded.
 fn partition_table(
     mut out: &File,
     arch: &Arch,
     identities: &Identities,
-    [esp, root]: [(u64, u64); 2],
+    layout: &Layout,
 ) -> Result<GPT, gptman::Error> {
     let mut table = GPT::new_from(&mut out, SECTOR, identities.disk.to_disk_bytes())?;
     let entry = |kind: Guid, identity: Guid, (start, end): (u64, u64), name: &str| GPTPartitionEntry {
@@ -98,8 +96,8 @@ fn partition_table(
         attribute_bits: 0,
         partition_name: PartitionName::from(name),
     };
-    table[1] = entry(ESP_TYPE, identities.esp, esp, "esp");
-    table[2] = entry(arch.root_type, identities.root, root, "root");
+    table[1] = entry(ESP_TYPE, identities.esp, (ESP_START, layout.root_start), "esp");
+    table[2] = entry(arch.root_type, identities.root, (layout.root_start, layout.root_end), "root");
     Ok(table)
 }
 
@@ -113,16 +111,45 @@ fn derived(what: &[u8], of: &[&Digest]) -> Digest {
     Digest::of(&bytes)
 }
 
-/// Writes what isn't zero, in pages of a file system.
-fn write_sparse(mut out: &File, start: u64, bytes: &[u8]) -> io::Result<()> {
-    const PAGE: usize = 4096;
-    for (page, at) in bytes.chunks(PAGE).zip((start..).step_by(PAGE)) {
-        if page.iter().any(|byte| *byte != 0) {
-            out.seek(SeekFrom::Start(at))?;
-            out.write_all(page)?;
-        }
+/// Writes into a file of zeros what isn't zero, page by page, so that the file stays sparse.
+#[derive(Debug)]
+pub struct SparseWriter<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl<'a> SparseWriter<'a> {
+    /// Writes from `start` on, in bytes.
+    #[must_use]
+    pub fn new(file: &'a File, start: u64) -> Self {
+        SparseWriter { file, at: start }
     }
-    Ok(())
+}
+
+impl Write for SparseWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        const PAGE: usize = 4096;
+        let pages: Vec<&[u8]> = bytes.chunks(PAGE).collect();
+        let mut done = 0;
+        // One call for each run of pages with something in them.
+        for run in pages.chunk_by(|one, next| is_zero(one) == is_zero(next)) {
+            let length = run.iter().copied().map(<[u8]>::len).sum::<usize>();
+            if run.first().is_some_and(|page| !is_zero(page)) {
+                self.file.write_all_at(&bytes[done..done + length], self.at + done as u64)?;
+            }
+            done += length;
+        }
+        self.at += done as u64;
+        Ok(done)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn is_zero(page: &[u8]) -> bool {
+    page.iter().all(|byte| *byte == 0)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! Makes the EFI system partition: a FAT file system with the one file that firmware looks for.
+//! Makes the EFI system partition: a FAT file system with the one file that firmware looks for, and one for people.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use fatfs::{Date, DateTime, FatType, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider};
 use std::io::{Cursor, Write};
 
@@ -32,14 +32,41 @@ impl TimeProvider for FirstMoment {
     }
 }
 
-/// The file system, as large as `program` needs, rounded up to whole blocks of `alignment` bytes.
+/// Folder and name of the file that says what the disk is made of.
+pub const PROVENANCE: (&str, &str) = ("nanoos", "provenance.json");
+/// Bytes of which that file has a multiple, so that few changes of it move the program behind it.
+const PROVENANCE_STEP: usize = 16 * 1024;
+
+/// What is in the file system.
+#[derive(Debug, Clone, Copy)]
+pub struct Files<'a> {
+    /// The program, and the name by which firmware looks for it.
+    pub program: (&'a str, &'a [u8]),
+    /// What the disk is made of, as JSON.
+    pub provenance: &'a [u8],
+}
+
+/// The least size of a file system for files of these lengths, in bytes.
+#[must_use]
+pub fn least_size(program: u64, provenance: u64) -> u64 {
+    (program + provenance.next_multiple_of(PROVENANCE_STEP as u64) + OVERHEAD).max(MIN_SIZE)
+}
+
+/// The file system, of `size` bytes.
 ///
 /// # Errors
-/// When the program is too large for FAT16.
-pub fn make(program: &[u8], file_name: &str, volume_id: u32, alignment: u64) -> Result<Vec<u8>> {
-    let size = (program.len() as u64 + OVERHEAD).max(MIN_SIZE).next_multiple_of(alignment);
+/// When the files are too large for it, or it for FAT16.
+pub fn make(files: &Files<'_>, volume_id: u32, size: u64) -> Result<Vec<u8>> {
+    let (file_name, program) = files.program;
+    let needed = least_size(program.len() as u64, files.provenance.len() as u64);
+    if needed > size {
+        bail!("the EFI system partition has {size} bytes, and {needed} are needed: this is a fault of builder's own");
+    }
     let cluster = cluster_size(size);
     ensure!(size / cluster < 65_525, "an EFI program of {} bytes does not fit into FAT16", program.len());
+    // Blanks are nothing to JSON.
+    let mut provenance = files.provenance.to_vec();
+    provenance.resize(provenance.len().next_multiple_of(PROVENANCE_STEP), b' ');
     let written = || -> std::io::Result<Vec<u8>> {
         let mut disk = Cursor::new(vec![0; size as usize]);
         let options = FormatVolumeOptions::new()
@@ -51,6 +78,12 @@ pub fn make(program: &[u8], file_name: &str, volume_id: u32, alignment: u64) -> 
             .volume_label(*b"NANOOS     ");
         fatfs::format_volume(&mut disk, options)?;
         let file_system = FileSystem::new(&mut disk, FsOptions::new().time_provider(&FIRST_MOMENT))?;
+        // First, so that it lies with the tables, where every build changes something.
+        let folder = file_system.root_dir().create_dir(PROVENANCE.0)?;
+        let mut file = folder.create_file(PROVENANCE.1)?;
+        file.write_all(&provenance)?;
+        file.flush()?;
+        drop((file, folder));
         let boot = file_system.root_dir().create_dir("EFI")?.create_dir("BOOT")?;
         let mut file = boot.create_file(file_name)?;
         file.write_all(program)?;

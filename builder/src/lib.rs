@@ -1,7 +1,7 @@
 //! Turns a container image into a machine image that boots straight into the application:
 //!
 //! ```text
-//! resolve → pull → flatten → squash → initramfs → UKI → disk
+//! resolve → pull → pack → merge → squash → initramfs → EFI program → disk
 //! ```
 //!
 //! Each step is a function from values to values; `main.rs` tells them as a story.
@@ -18,14 +18,17 @@ pub mod embedded;
 pub mod esp;
 pub mod flatten;
 pub mod initrd;
+pub mod inspect;
 pub mod kernel;
 pub mod machine;
 pub mod manifest;
 pub mod output;
+pub mod pack;
 pub mod platform;
 pub mod progress;
+pub mod provenance;
 pub mod source;
-pub mod squash;
+pub mod squashfs;
 pub mod tarball;
 pub mod tools;
 pub mod uki;

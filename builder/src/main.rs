@@ -11,9 +11,12 @@ use builder::output::{Format, Output};
 use builder::progress::{Progress, mebibytes, printable};
 use builder::source::Fetch;
 use builder::source::endpoint::Mirror;
-use builder::{cleanup, cmdline, tools};
+use builder::cleanup::{self, TempFile};
+use builder::{cmdline, tools};
 use clap::Parser;
 use cli::{Build, Cli, Command};
+use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -32,6 +35,7 @@ fn run(cli: Cli) -> Result<()> {
     let progress = Progress::new();
     match cli.command {
         Some(Command::Demo { port, kernel }) => demo::run(port, kernel.kernel.as_deref(), &progress),
+        Some(Command::Inspect(inspect)) => inspect.run(),
         None => build(cli.build, &progress),
     }
 }
@@ -44,7 +48,7 @@ fn build(build: Build, progress: &Progress) -> Result<()> {
     let options = build.machine.options();
     // What can be refused is refused before the work that takes time.
     let disk = output.begin()?;
-    let mut needs = vec![tools::MKSQUASHFS];
+    let mut needs = Vec::new();
     if output.format == Format::Qcow2 {
         needs.push(tools::QEMU_IMG);
     }
@@ -70,7 +74,20 @@ fn build(build: Build, progress: &Progress) -> Result<()> {
         cmdline,
         kernel: find::find(build.kernel.kernel.as_deref(), build.platform.arch, &cache::directory()?, progress)?,
     };
-    let size = make(&machine, disk, &output, progress)?;
-    progress.step(format!("done: {}, {}", output.path.display(), mebibytes(size)));
+    let provenance = build.provenance.as_deref().map(begin_provenance).transpose()?;
+    let made = make(&machine, disk, &output, &cache, progress)?;
+    if let Some((file, path)) = provenance {
+        file.reopen()?.write_all(&made.provenance.to_json()?).with_context(|| format!("--provenance {}", path.display()))?;
+        file.persist(path, 0o644)?;
+    }
+    progress.step(format!("done: {}, {}", output.path.display(), mebibytes(made.len)));
     Ok(())
+}
+
+/// A temporary file beside the provenance's, which tells early that it can't be written.
+fn begin_provenance(path: &Path) -> Result<(TempFile, &Path)> {
+    let directory = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+    let shown = path.display();
+    ensure!(!path.is_dir(), "--provenance {shown}: this is a directory; name a file");
+    Ok((TempFile::new_in(directory).with_context(|| format!("--provenance {shown}"))?, path))
 }

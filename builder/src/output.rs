@@ -17,6 +17,14 @@ pub enum Format {
     Qcow2,
 }
 
+impl Format {
+    /// What a disk's length must be a multiple of, in bytes.
+    #[must_use]
+    pub fn size_multiple(self) -> u64 {
+        512
+    }
+}
+
 /// Where the disk goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {

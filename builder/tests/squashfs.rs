@@ -2,9 +2,12 @@
 
 mod support;
 
-use builder::flatten::{Layer, merge, stream};
-use builder::progress::{Bar, Progress};
-use builder::squash::{Squashed, squash};
+use builder::cache::Cache;
+use builder::digest::Digest;
+use builder::flatten::{Content, Layer, merge};
+use builder::pack;
+use builder::progress::Progress;
+use builder::squashfs::Squashfs;
 use builder::tarball::reader::Reader;
 use builder::tarball::{Attributes, Entry, Kind};
 use proptest::prelude::*;
@@ -12,23 +15,36 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::{MTIME, directory, entry, file, layer, tar};
 
 type Files = BTreeMap<String, (Entry, Vec<u8>)>;
 
-fn squashed(layers: &[Layer], directory: &Path) -> Squashed {
-    let merged = merge::merge(layers, &Bar::hidden()).unwrap();
-    let plan = stream::plan(&merged.tree, None);
-    squash(&plan, layers, directory, &Progress::silent()).unwrap()
+/// Packs, merges and squashes; what goes wrong is told as the user would see it.
+fn try_squash(layers: &[Layer], directory: &Path, latest: Option<i64>) -> Result<PathBuf, String> {
+    let cache = Cache::open(&directory.join("cache")).unwrap();
+    let told = |error: anyhow::Error| format!("{error:#}");
+    let mut packed = pack::pack(layers, &cache, &Progress::silent()).map_err(told)?;
+    let merged = merge::merge(&mut packed).map_err(|error| told(error.into()))?;
+    let squashfs = Squashfs::new(&merged.tree, &packed, latest, tempfile::tempfile().unwrap()).map_err(told)?;
+    let path = directory.join("root.squashfs");
+    let file = fs::File::create(&path).unwrap();
+    let digest = squashfs.write(&file, |_| {}).map_err(told)?;
+    assert_eq!(digest, Digest::of(&fs::read(&path).unwrap()));
+    assert_eq!(squashfs.len(), path.metadata().unwrap().len());
+    Ok(path)
+}
+
+fn squashed(layers: &[Layer], directory: &Path) -> PathBuf {
+    try_squash(layers, directory, None).unwrap()
 }
 
 /// Every file of the squashfs that these layers make, by its path.
 fn files(layers: &[Layer]) -> Files {
     let dir = tempfile::tempdir().unwrap();
     let squashed = squashed(layers, dir.path());
-    let output = Command::new("sqfs2tar").args(["--no-skip", "--root-becomes", "."]).arg(squashed.file.path()).output();
+    let output = Command::new("sqfs2tar").args(["--no-skip", "--root-becomes", "."]).arg(&squashed).output();
     let output = output.expect("sqfs2tar is missing: apt-get install squashfs-tools-ng");
     assert!(output.status.success(), "{}", support::stderr(&output));
     let mut reader = Reader::new(&output.stdout[..]);
@@ -105,7 +121,7 @@ fn names_that_are_no_text_arrive_byte_for_byte() {
     odd.0.path = b"d/\xFF\xFE\n =".to_vec();
     let dir = tempfile::tempdir().unwrap();
     let squashed = squashed(&[layer("a", tar(&[odd]))], dir.path());
-    let output = Command::new("sqfs2tar").arg(squashed.file.path()).output().unwrap();
+    let output = Command::new("sqfs2tar").arg(&squashed).output().unwrap();
     let mut reader = Reader::new(&output.stdout[..]);
     let mut paths = Vec::new();
     while let Some(entry) = reader.next_entry().unwrap() {
@@ -122,7 +138,7 @@ fn hard_links_keep_their_identity_across_layers() {
     let dir = tempfile::tempdir().unwrap();
     let squashed = squashed(&[layer("lower", lower), layer("upper", upper)], dir.path());
     let inode = |path: &str| {
-        let output = Command::new("rdsquashfs").args(["--stat", path]).arg(squashed.file.path()).output();
+        let output = Command::new("rdsquashfs").args(["--stat", path]).arg(&squashed).output();
         let output = output.expect("rdsquashfs is missing: apt-get install squashfs-tools-ng");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let line = |key: &str| text.lines().find(|line| line.starts_with(key)).map(str::to_owned);
@@ -188,7 +204,7 @@ fn a_change_in_the_top_layer_leaves_the_lower_layers_data_where_they_are() {
     let lower: Vec<_> = (0..40).map(|number| file(&format!("usr/{number}"), &noise(number, 100_000))).collect();
     let bytes = |top: &[u8]| {
         let layers = [layer("lower", tar(&lower)), layer("top", tar(&[file("app", top)]))];
-        fs::read(squashed(&layers, dir.path()).file.path()).unwrap()
+        fs::read(squashed(&layers, dir.path())).unwrap()
     };
     let (one, other) = (bytes(b"version 1"), bytes(&noise(99, 200_000)));
     let first_difference = (4096..).find(|at| one[*at] != other[*at]).unwrap();
@@ -198,8 +214,8 @@ fn a_change_in_the_top_layer_leaves_the_lower_layers_data_where_they_are() {
 #[test]
 fn damage_is_told_by_layer_and_entry() {
     let told = |layers: &[Layer]| {
-        let error = merge::merge(layers, &Bar::hidden()).unwrap_err();
-        format!("{:#}", anyhow::Error::new(error))
+        let dir = tempfile::tempdir().unwrap();
+        try_squash(layers, dir.path(), None).unwrap_err()
     };
     let whole = tar(&[file("a", b"1"), file("b", &[2; 3000])]);
     let cut = Layer { diff_id: None, ..layer("sha256:1234", whole[..2000].to_vec()) };
@@ -225,7 +241,8 @@ proptest! {
     #[test]
     fn no_bytes_make_the_merge_panic(start in prop::sample::select(vec![&b""[..], b"\x1f\x8b\x08\0", b"\x28\xb5\x2f\xfd", b"BZh"]), noise: Vec<u8>) {
         let bytes = [start, &noise[..]].concat();
-        let _ = merge::merge(&[Layer { diff_id: None, ..layer("noise", bytes) }], &Bar::hidden());
+        let dir = tempfile::tempdir().unwrap();
+        let _ = try_squash(&[Layer { diff_id: None, ..layer("noise", bytes) }], dir.path(), None);
     }
 
     /// Layers that were whole, with a few bytes changed: through reader, merge and plan.
@@ -238,10 +255,8 @@ proptest! {
             bytes[at] = byte;
         }
         let layers = [layer("whole", tar(&[file("d/x", b"x")])), Layer { diff_id: None, ..layer("damaged", bytes) }];
-        if let Ok(merged) = merge::merge(&layers, &Bar::hidden()) {
-            let plan = stream::plan(&merged.tree, None);
-            let _ = stream::stream(&plan, &layers, std::io::sink(), &Bar::hidden());
-        }
+        let dir = tempfile::tempdir().unwrap();
+        let _ = try_squash(&layers, dir.path(), None);
     }
 }
 
@@ -250,7 +265,129 @@ fn times_are_cut_to_the_source_date_and_to_what_squashfs_holds() {
     let mut late = file("late", b"");
     late.0.attributes.mtime = 1 << 40;
     let layers = [layer("a", tar(&[file("a", b""), late]))];
-    let merged = merge::merge(&layers, &Bar::hidden()).unwrap();
-    assert_eq!(stream::plan(&merged.tree, None).newest, i64::from(u32::MAX));
-    assert_eq!(stream::plan(&merged.tree, Some(MTIME + 5)).newest, MTIME + 5);
+    // The superblock tells the latest time (squashfs_fs.h, mkfs_time).
+    let newest = |latest: Option<i64>| {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes = fs::read(try_squash(&layers, dir.path(), latest).unwrap()).unwrap();
+        i64::from(u32::from_le_bytes(bytes[8..12].try_into().unwrap()))
+    };
+    assert_eq!(newest(None), i64::from(u32::MAX));
+    assert_eq!(newest(Some(MTIME + 5)), MTIME + 5);
+}
+
+/// Bytes that do not compress.
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+#[test]
+fn what_upper_layers_replace_or_delete_is_not_on_the_disk_and_moves_nothing() {
+    let names: Vec<String> = (0..200).map(|number| format!("etc/{number}")).collect();
+    let small: Vec<_> = (0..).zip(&names).map(|(number, name)| file(name, &noise(number, 3000))).collect();
+    let large: Vec<_> = (1000..1010).map(|number| file(&format!("usr/{number}"), &noise(number, 300_000))).collect();
+    let lower = tar(&[small.clone(), large.clone()].concat());
+    let gone = [file("etc/.wh.7", b""), file("usr/.wh.1003", b""), file("etc/9", b"new")];
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = |layers: &[Layer]| fs::read(squashed(layers, dir.path())).unwrap();
+    let before = bytes(&[layer("lower", lower.clone())]);
+    let after = bytes(&[layer("lower", lower), layer("upper", tar(&gone))]);
+    for (index, secret) in [(7, &small[7].1), (9, &small[9].1)] {
+        assert!(contains(&before, &secret[1000..1100]) && !contains(&after, &secret[1000..1100]), "etc/{index}");
+    }
+    assert!(!contains(&after, &large[3].1[200_000..200_100]));
+    // Everything else lies where it lay.
+    for (_, content) in small[10..].iter().chain(&large[4..]) {
+        let at = before.windows(100).position(|window| window == &content[1000..1100]).unwrap();
+        assert!(after[at..at + 100] == content[1000..1100]);
+    }
+    let found = files(&[layer("lower", tar(&small)), layer("upper", tar(&gone))]);
+    assert!(!found.contains_key("etc/7") && found["etc/9"].1 == b"new" && found["etc/10"].1 == small[10].1);
+}
+
+#[test]
+fn a_layer_that_is_mostly_dead_leaves_no_large_hole() {
+    let large: Vec<_> = (0..10).map(|number| file(&format!("usr/{number}"), &noise(number, 300_000))).collect();
+    let lower = layer("lower", tar(&large));
+    let gone: Vec<_> = (0..8).map(|number| file(&format!("usr/.wh.{number}"), b"")).collect();
+    let dir = tempfile::tempdir().unwrap();
+    let len = fs::metadata(squashed(&[lower, layer("upper", tar(&gone))], dir.path())).unwrap().len();
+    assert!((600_000..700_000).contains(&len), "{len} bytes");
+}
+
+#[test]
+fn holes_of_sparse_files_take_no_room_and_read_as_zeros() {
+    let mut content = vec![0; 5 << 20];
+    content[3 << 20] = 7;
+    let dir = tempfile::tempdir().unwrap();
+    let layers = [layer("a", tar(&[file("sparse", &content), file("zeros", &[0; 1000]), file("empty", b"")]))];
+    assert!(fs::metadata(squashed(&layers, dir.path())).unwrap().len() <= 8192);
+    let found = files(&layers);
+    assert!(found["sparse"].1 == content && found["zeros"].1 == [0; 1000] && found["empty"].1.is_empty());
+}
+
+#[test]
+fn unsquashfs_and_rdsquashfs_agree_about_directories_of_any_size() {
+    // One without a file, one beyond the 256 entries of a header, and one whose listing needs an index.
+    let many: Vec<_> = (0..5000).map(|number| file(&format!("many/file-with-a-long-name-{number:06}"), b"x")).collect();
+    let few: Vec<_> = (0..300).map(|number| file(&format!("few/{number}"), b"")).collect();
+    let dir = tempfile::tempdir().unwrap();
+    let path = squashed(&[layer("a", tar(&[many, few, vec![directory("none")]].concat()))], dir.path());
+    let lines = |command: &mut Command| {
+        let output = command.output().expect("unsquashfs or sqfs2tar is missing: apt-get install squashfs-tools squashfs-tools-ng");
+        assert!(output.status.success(), "{}", support::stderr(&output));
+        output.stdout
+    };
+    let listing = lines(Command::new("unsquashfs").arg("-l").arg(&path));
+    let listing = String::from_utf8_lossy(&listing);
+    assert_eq!(listing.lines().filter(|line| line.contains("/many/")).count(), 5000);
+    assert_eq!(listing.lines().filter(|line| line.contains("/few/")).count(), 300);
+    let tar = lines(Command::new("sqfs2tar").arg(&path));
+    let mut reader = Reader::new(&tar[..]);
+    let mut count = 0;
+    while let Some(entry) = reader.next_entry().unwrap() {
+        count += usize::from(entry.kind == Kind::File);
+    }
+    assert_eq!(count, 5300);
+}
+
+#[test]
+fn an_image_without_any_content_is_a_file_system_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = squashed(&[layer("a", tar(&[directory("only")]))], dir.path());
+    let output = Command::new("unsquashfs").arg("-s").arg(&path).output();
+    let output = output.expect("unsquashfs is missing: apt-get install squashfs-tools");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && text.contains("Number of inodes 2"), "{text}");
+    assert!(files(&[layer("a", tar(&[directory("only")]))]).contains_key("only"));
+}
+
+#[test]
+fn layers_are_packed_once_and_what_is_damaged_in_the_cache_is_packed_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(&dir.path().join("cache")).unwrap();
+    let layer = layer("a", tar(&[file("a", &noise(1, 200_000)), file("b", b"small")]));
+    let diff_id = layer.diff_id.unwrap();
+    assert!(pack::cached(&cache, &diff_id).unwrap().is_none());
+    let first = squashed(std::slice::from_ref(&layer), dir.path());
+    let first = fs::read(first).unwrap();
+    let kept = pack::cached(&cache, &diff_id).unwrap().expect("it is in the cache now");
+    let again = Layer { content: Content::Packed(kept), ..layer.clone() };
+    assert!(fs::read(squashed(&[again], dir.path())).unwrap() == first);
+    let folder = dir.path().join("cache/packed");
+    let entry = fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = fs::read(&entry).unwrap();
+    bytes[1000] ^= 1;
+    fs::write(&entry, bytes).unwrap();
+    assert!(pack::cached(&cache, &diff_id).unwrap().is_none());
+    assert!(fs::read(squashed(&[layer], dir.path())).unwrap() == first);
+    assert!(pack::cached(&cache, &diff_id).unwrap().is_some());
 }

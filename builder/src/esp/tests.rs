@@ -4,7 +4,12 @@ use super::*;
 use std::path::Path;
 use std::process::Command;
 
-const ALIGNMENT: u64 = 512 * 1024;
+fn made(program: &[u8], provenance: &[u8], volume_id: u32) -> Vec<u8> {
+    let size = least_size(program.len() as u64, provenance.len() as u64).next_multiple_of(4096);
+    let esp = make(&Files { program: ("BOOTX64.EFI", program), provenance }, volume_id, size).unwrap();
+    assert_eq!(esp.len() as u64, size);
+    esp
+}
 
 fn program(size: usize) -> Vec<u8> {
     (0..size).map(|at| (at / 512) as u8 ^ at as u8).collect()
@@ -28,8 +33,7 @@ fn fsck() -> Command {
 fn other_tools_find_the_program_and_nothing_to_mend() {
     for size in [1, 3 << 20, 7 << 20, 40 << 20] {
         let program = program(size);
-        let esp = make(&program, "BOOTX64.EFI", 0x1234_ABCD, ALIGNMENT).unwrap();
-        assert_eq!(esp.len() as u64 % ALIGNMENT, 0);
+        let esp = made(&program, b"{\"version\":1}", 0x1234_ABCD);
         let dir = tempfile::tempdir().unwrap();
         let (image, copy) = (dir.path().join("esp"), dir.path().join("copy"));
         std::fs::write(&image, &esp).unwrap();
@@ -37,6 +41,8 @@ fn other_tools_find_the_program_and_nothing_to_mend() {
         assert_eq!(esp[54..62], *b"FAT16   ");
         output(Command::new("mcopy").arg("-i").arg(&image).arg("::/EFI/BOOT/BOOTX64.EFI").arg(&copy), "mtools");
         assert!(std::fs::read(&copy).unwrap() == program, "the program of {size} bytes came back with other bytes");
+        let json = output(Command::new("mtype").arg("-i").arg(&image).arg("::/nanoos/provenance.json"), "mtools");
+        assert_eq!((json.trim_end(), json.len()), (r#"{"version":1}"#, 16 * 1024));
         let listing = output(Command::new("mdir").arg("-i").arg(&image).arg("::/EFI/BOOT"), "mtools");
         assert!(listing.contains("1234-ABCD") && listing.contains("1980-01-01"), "{listing}");
     }
@@ -44,7 +50,7 @@ fn other_tools_find_the_program_and_nothing_to_mend() {
 
 #[test]
 fn the_same_program_gives_the_same_bytes_at_any_time() {
-    let made = || make(&program(100_000), "BOOTX64.EFI", 1, ALIGNMENT).unwrap();
+    let made = || made(&program(100_000), b"{}", 1);
     let first = made();
     // FAT's times have a resolution of two seconds.
     std::thread::sleep(std::time::Duration::from_millis(2100));
@@ -56,4 +62,10 @@ fn what_is_too_large_for_fat16_is_refused() {
     assert!(cluster_size(2 << 30) == MAX_CLUSTER);
     assert_eq!(cluster_size(MIN_SIZE), SECTOR);
     assert_eq!(cluster_size(8 << 20), 2 * SECTOR);
+}
+
+#[test]
+fn what_does_not_fit_is_an_error() {
+    let files = Files { program: ("BOOTX64.EFI", &program(5 << 20)), provenance: b"{}" };
+    assert!(make(&files, 1, 5 << 20).unwrap_err().to_string().contains("are needed"));
 }

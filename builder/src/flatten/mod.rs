@@ -1,8 +1,7 @@
-//! Merges an image's layers into the one tree that a container of it would see, and streams that tree as a tar.
+//! Merges an image's layers into the one tree that a container of it would see.
 //!
-//! Two passes over the layers. The first reads every entry and keeps an index, without contents ([`merge`]); the second
-//! streams the contents that the merged tree still needs, lower layers first ([`stream`]). Nothing is unpacked: a path in
-//! a layer is only ever a key in the [`tree`], so it can't reach the building machine.
+//! Only entries are merged ([`merge`]); contents stay where the layers were packed. Nothing is unpacked: a path in a layer
+//! is only ever a key in the [`tree`], so it can't reach the building machine.
 //!
 //! What merging means is what Docker makes of the same layers. Where Docker's own storage drivers differ, or say nothing:
 //!
@@ -19,7 +18,6 @@
 
 pub mod merge;
 pub mod path;
-pub mod stream;
 pub mod tree;
 
 use crate::blob::Blob;
@@ -91,7 +89,4 @@ pub enum Cause {
     /// More than fits into a machine.
     #[error("its files hold more than 1 TiB together: is it damaged?")]
     TooLarge,
-    /// The layer changed between the two passes.
-    #[error("the layer changed while it was read")]
-    Changed,
 }

@@ -8,22 +8,20 @@ fn sample(packing: Packing) -> Vec<u8> {
     modules.files.insert("kernel/a.ko".to_owned(), b"module".to_vec());
     let machine = Image::new(vec!["/app".to_owned()], ESP_TYPE);
     let system = pack_system(b"#!", "6.12", &modules, packing).unwrap();
-    [system, pack_configuration(&machine, packing).unwrap()].concat()
+    [pack_configuration(&machine).unwrap(), system].concat()
 }
 
 /// What cpio itself says is in it: mode and name.
 fn listing(packing: Packing) -> Vec<(String, String)> {
     let packed = sample(packing);
+    assert_eq!(sample(packing).len(), packed.len());
+    let (configuration, system) = packed.split_at(CONFIGURATION_STEP);
     let mut plain = Vec::new();
     match packing {
-        Packing::Zstd => zstd::Decoder::new(&packed[..]).unwrap().read_to_end(&mut plain).unwrap(),
-        Packing::Gzip => flate2::read::MultiGzDecoder::new(&packed[..]).read_to_end(&mut plain).unwrap(),
+        Packing::Zstd => zstd::Decoder::new(system).unwrap().read_to_end(&mut plain).unwrap(),
+        Packing::Gzip => flate2::read::MultiGzDecoder::new(system).read_to_end(&mut plain).unwrap(),
     };
-    // cpio itself stops where the first archive ends.
-    let end = plain.windows(10).position(|name| name == b"TRAILER!!!").unwrap() + 10;
-    let second = end + plain[end..].windows(6).position(|magic| magic == b"070701").unwrap();
-    let (first, second) = (list(&plain[..second]), list(&plain[second..]));
-    let listing = first + &second;
+    let listing = list(configuration) + &list(&plain);
     let word = |line: &str, at: usize| line.split_whitespace().nth(at).unwrap().to_owned();
     let files = listing.lines().filter(|line| !line.starts_with('d'));
     files.map(|line| (word(line, 0), line.split_whitespace().last().unwrap().to_owned())).collect()
@@ -43,11 +41,11 @@ fn list(archive: &[u8]) -> String {
 #[test]
 fn the_initramfs_holds_init_its_configuration_the_console_and_modules() {
     let expected = [
+        ("-rw-------", "etc/nanoos/image.json"),
         ("crw-------", "dev/console"),
         ("-rwxr-xr-x", "init"),
         ("lrwxrwxrwx", "/init"),
         ("-rw-r--r--", "lib/modules/6.12/kernel/a.ko"),
-        ("-rw-------", "etc/nanoos/image.json"),
     ];
     for packing in [Packing::Zstd, Packing::Gzip] {
         let listing = listing(packing);
@@ -65,6 +63,33 @@ fn the_same_parts_give_the_same_bytes() {
 #[test]
 fn a_configuration_that_init_would_refuse_is_refused_here() {
     let machine = Image::new(Vec::new(), ESP_TYPE);
-    let refusal = pack_configuration(&machine, Packing::Zstd).unwrap_err();
+    let refusal = pack_configuration(&machine).unwrap_err();
     assert_eq!(format!("{refusal:#}"), "write the machine's configuration: argv names no program");
+}
+
+#[test]
+fn the_configuration_is_as_long_whichever_root_it_names() {
+    let machine = |root| Image::new(vec!["/app".to_owned()], root);
+    let packed = |root| pack_configuration(&machine(root)).unwrap();
+    let other = initramfs::guid::Guid::from_digest(&[7; 32]);
+    assert_eq!(packed(ESP_TYPE).len(), packed(other).len());
+    assert_ne!(packed(ESP_TYPE), packed(other));
+}
+
+#[test]
+fn what_is_the_same_for_every_image_is_packed_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(dir.path()).unwrap();
+    let system = |init: &[u8]| system(init, "6.12", &Selection::default(), Packing::Zstd, &cache).unwrap();
+    let first = system(b"#!");
+    let folder = dir.path().join("initramfs");
+    let entry = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    let kept = std::fs::read(&entry).unwrap();
+    assert!(kept.ends_with(&first));
+    // One that was damaged is made anew, and another init is another archive.
+    std::fs::write(&entry, &kept[..kept.len() - 1]).unwrap();
+    assert_eq!(system(b"#!"), first);
+    assert_eq!(std::fs::read(&entry).unwrap(), kept);
+    assert_ne!(system(b"#!x"), first);
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2);
 }

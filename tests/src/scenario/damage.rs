@@ -6,10 +6,8 @@ use initramfs::cpio::Archive;
 use initramfs::paths::IMAGE_JSON;
 use serde::Deserialize;
 use std::fs::{self, File};
-use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::Stdio;
 
 /// Sectors of a GPT are counted in these.
 const SECTOR: u64 = 512;
@@ -103,8 +101,8 @@ fn invert(disk: &File, at: u64, bytes: usize) -> Result<()> {
     disk.write_all_at(&content, at).with_context(|| format!("write {bytes} bytes at {at}"))
 }
 
-/// The configuration is the last archive of the EFI program's initramfs. What replaces it takes its place, filled up with the
-/// zeros that the kernel passes over, so that nothing else moves.
+/// The configuration is the first archive of the EFI program's initramfs, before the compressed one. What replaces it takes its
+/// place, filled up with the zeros that the kernel passes over, so that nothing else moves.
 fn replace_configuration(esp: &str, change: ImageJson) -> Result<()> {
     const PROGRAM: &str = "::/EFI/BOOT/BOOTX64.EFI";
     let directory = tempfile::tempdir().context("make a directory")?;
@@ -113,8 +111,8 @@ fn replace_configuration(esp: &str, change: ImageJson) -> Result<()> {
     let mut program = fs::read(&path)?;
     let section = section(&program, b".initrd\0").context("the EFI program has no .initrd")?;
     let initrd = program.get_mut(section).context("an .initrd outside of the file")?;
-    let last = initrd.windows(ZSTD.len()).rposition(|window| window == ZSTD).context("no zstd in .initrd")?;
-    let archive = &mut initrd[last..];
+    let end = initrd.windows(ZSTD.len()).position(|window| window == ZSTD).context("no zstd in .initrd")?;
+    let archive = &mut initrd[..end];
     let replacement = match change {
         ImageJson::Missing => Vec::new(),
         ImageJson::Corrupted => configuration(b"{\"version\":1,\"argv\":[\"/pr")?,
@@ -128,15 +126,11 @@ fn replace_configuration(esp: &str, change: ImageJson) -> Result<()> {
     Ok(())
 }
 
-/// An archive with this configuration, compressed as the builder does it.
+/// An archive with this configuration.
 fn configuration(json: &[u8]) -> Result<Vec<u8>> {
     let mut archive = Archive::new(Vec::new());
     archive.file(IMAGE_JSON, 0o600, json)?;
-    let archive = archive.finish()?;
-    let mut zstd = tool("zstd", "zstd")?;
-    let mut zstd = zstd.args(["-19", "--stdout", "--quiet"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-    zstd.stdin.take().context("speak to zstd")?.write_all(&archive)?;
-    Ok(zstd.wait_with_output().context("wait for zstd")?.stdout)
+    archive.finish().context("pack the configuration")
 }
 
 /// Where the bytes of a section of a PE file are (Microsoft's PE format: the header's place at 0x3c; behind the signature and
