@@ -304,8 +304,8 @@ fn what_upper_layers_replace_or_delete_is_not_on_the_disk_and_moves_nothing() {
         assert!(contains(&before, &secret[1000..1100]) && !contains(&after, &secret[1000..1100]), "etc/{index}");
     }
     assert!(!contains(&after, &large[3].1[200_000..200_100]));
-    // Everything else lies where it lay.
-    for (_, content) in small[10..].iter().chain(&large[4..]) {
+    // Everything else lies where it lay, but for what shares a block with the dead.
+    for (_, content) in small[50..].iter().chain(&large[4..]) {
         let at = before.windows(100).position(|window| window == &content[1000..1100]).unwrap();
         assert!(after[at..at + 100] == content[1000..1100]);
     }

@@ -16,7 +16,7 @@ use crate::digest::{Digest, HashingReader, HashingWriter};
 use crate::flatten::{Cause, Content, Layer, LayerError, path};
 use crate::progress::{Bar, Progress};
 use crate::tarball::reader::{Reader, TarError};
-use crate::tarball::{Entry, Kind as EntryKind};
+use crate::tarball::Kind as EntryKind;
 use anyhow::{Context, Result, ensure};
 use blocks::{BLOCK, LEVEL, Pool, Queue, ordered, stored_len};
 pub use index::{Index, Place};
@@ -192,8 +192,9 @@ impl<'a> Walk<'a> {
         let found = {
             let mut reader = Reader::new(HashingReader::new(compression.decompress(&mut stored)?));
             while let Some(entry) = reader.next_entry()? {
-                let place = self.place(&entry, &mut reader)?;
+                let (is_file, size) = (entry.kind == EntryKind::File, entry.size);
                 self.index.entries.push(entry);
+                let place = if is_file { self.place(size, &mut reader)? } else { Place::Nowhere };
                 self.index.places.push(place);
             }
             self.flush()?;
@@ -210,20 +211,20 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Takes in the content of an entry.
-    fn place(&mut self, entry: &Entry, reader: &mut Reader<impl Read>) -> Result<Place, Cause> {
-        if entry.kind != EntryKind::File || entry.size == 0 {
+    /// Takes in the content of a file.
+    fn place(&mut self, size: u64, reader: &mut Reader<impl Read>) -> Result<Place, Cause> {
+        if size == 0 {
             return Ok(Place::Nowhere);
         }
-        self.content = self.content.saturating_add(entry.size);
+        self.content = self.content.saturating_add(size);
         if self.content > MAX_CONTENT {
             return Err(Cause::TooLarge);
         }
-        if entry.size < BLOCK as u64 {
-            return self.small(entry.size as usize, reader);
+        if size < BLOCK as u64 {
+            return self.small(size as usize, reader);
         }
         let first = self.queue.len();
-        let mut left = entry.size;
+        let mut left = size;
         while left > 0 {
             let length = left.min(BLOCK as u64) as usize;
             let mut block = vec![0; length];
