@@ -76,9 +76,11 @@ pub fn make(machine: &Machine, disk: TempFile, output: &Output, progress: &Progr
     progress.step(format!("write the disk: kernel image {kernel}, root {squashed}"));
     let root_file = root.file.reopen()?;
     let arch = machine.platform.arch;
-    let parts = Parts { arch, uki: &uki, root: &root_file, root_len: root.len, root_digest: root.digest };
+    let size_multiple = output.format.size_multiple();
+    let parts =
+        Parts { arch, uki: &uki, root: &root_file, root_len: root.len, root_digest: root.digest, size_multiple };
     let size = disk::write(&disk.reopen()?, &parts)?;
-    output.finish(disk)?;
+    output.finish(disk, progress)?;
     Ok(size)
 }
 

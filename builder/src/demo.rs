@@ -34,7 +34,7 @@ pub(crate) fn run(port: u16, kernel: Option<&Path>, progress: &Progress) -> Resu
     let platform = Platform::host();
     let cache = cache::directory()?;
     std::fs::create_dir_all(&cache).with_context(|| format!("create {}", cache.display()))?;
-    let output = Output::new(Some(&cache.join("demo.raw")), "");
+    let output = Output::new(Some(&cache.join("demo.raw")), "", None);
     let disk = output.begin()?;
     let machine = Machine {
         name: "hello".to_owned(),

@@ -28,6 +28,8 @@ pub struct Parts<'a> {
     pub root_len: u64,
     /// Its digest.
     pub root_digest: Digest,
+    /// What the disk's length must be a multiple of, in bytes.
+    pub size_multiple: u64,
 }
 
 /// Identity of the root partition, by which init finds it: derived from what is in it.
@@ -52,7 +54,7 @@ pub fn write(mut out: &File, parts: &Parts<'_>) -> Result<u64> {
     let esp_start = BLOCK;
     let root_start = esp_start + esp.len() as u64;
     let root_end = root_start + parts.root_len.next_multiple_of(BLOCK);
-    let len = root_end + BLOCK;
+    let len = (root_end + BLOCK).next_multiple_of(parts.size_multiple);
     let identities = Identities {
         disk: Guid::from_digest(derived(b"disk", &[&uki, &parts.root_digest]).bytes()),
         esp: Guid::from_digest(esp_id.bytes()),

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use builder::build::{Machine, make};
 use builder::cache::{self, Cache};
 use builder::kernel::find;
-use builder::output::{Format, Output};
+use builder::output::Output;
 use builder::progress::{Progress, mebibytes, printable};
 use builder::source::Fetch;
 use builder::source::endpoint::Mirror;
@@ -39,16 +39,12 @@ fn run(cli: Cli) -> Result<()> {
 /// resolve → pull → and what [`make`] tells.
 fn build(build: Build, progress: &Progress) -> Result<()> {
     let source = build.image.context("no IMAGE given (see --help)")?;
-    let output = Output::new(build.output.as_deref(), &source.stem());
+    let output = Output::new(build.output.as_deref(), &source.stem(), build.format);
     let cmdline = cmdline::cmdline(build.platform.arch, build.kernel_args.as_deref(), build.machine.debug)?;
     let options = build.machine.options();
     // What can be refused is refused before the work that takes time.
     let disk = output.begin()?;
-    let mut needs = vec![tools::MKSQUASHFS];
-    if output.format == Format::Qcow2 {
-        needs.push(tools::QEMU_IMG);
-    }
-    tools::require(&needs, progress)?;
+    tools::require(&[tools::MKSQUASHFS], progress)?;
     let cache = Cache::open(&cache::directory()?)?;
 
     progress.step(format!("resolve {source} for {}", build.platform));

@@ -7,6 +7,10 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 fn disk(root: &[u8]) -> (tempfile::NamedTempFile, u64) {
+    sized_disk(root, BLOCK)
+}
+
+fn sized_disk(root: &[u8], size_multiple: u64) -> (tempfile::NamedTempFile, u64) {
     let mut root_file = tempfile::tempfile().unwrap();
     root_file.write_all(root).unwrap();
     let out = tempfile::NamedTempFile::new().unwrap();
@@ -16,6 +20,7 @@ fn disk(root: &[u8]) -> (tempfile::NamedTempFile, u64) {
         root: &root_file,
         root_len: root.len() as u64,
         root_digest: Digest::of(root),
+        size_multiple,
     };
     let len = write(out.as_file(), &parts).unwrap();
     (out, len)
@@ -41,6 +46,15 @@ fn sgdisk_finds_two_partitions_and_no_problem() {
     assert!(root.contains("4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709"), "{root}");
     let identity = root_guid(&Digest::of(&[7; 700_000])).to_string().to_uppercase();
     assert!(root.contains(&identity) && root.contains("'root'"), "{root}");
+}
+
+#[test]
+fn the_table_s_copy_is_at_the_end_of_a_disk_of_the_size_that_a_format_wants() {
+    let (disk, len) = sized_disk(&[7; 700_000], 1 << 30);
+    assert_eq!((disk.path().metadata().unwrap().len(), len), (1 << 30, 1 << 30));
+    let verdict = sgdisk(&disk, "--verify");
+    assert!(verdict.contains("No problems found"), "{verdict}");
+    assert!(disk.path().metadata().unwrap().blocks() * 512 < 1 << 20, "the file is not sparse");
 }
 
 #[test]
