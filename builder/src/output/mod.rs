@@ -25,6 +25,10 @@ use std::path::{Path, PathBuf};
 /// Permissions of the result: everyone may read it, as with other files that compilers make.
 const PERMISSIONS: u32 = 0o644;
 
+/// Deflate's effort. The root is compressed already, so more of it makes nothing smaller; but level 1 knows fixed codes
+/// only, which make such bytes a twentieth larger.
+const DEFLATE_LEVEL: u32 = 2;
+
 /// Bytes at a disk's start that tell it from any other: the protective MBR and the header of the partition table, whose
 /// identities are derived from everything that is on the disk.
 const IDENTITY: usize = 1024;

@@ -133,10 +133,9 @@ impl Read for Segments<'_> {
 
 /// Deflates a piece so that others can stand before and behind it: it ends on a byte, and refers to nothing before it.
 fn compress(plain: Vec<u8>) -> io::Result<(Vec<u8>, Vec<u8>)> {
-    // The root is compressed already, so more effort makes nothing smaller.
-    let mut deflate = Compress::new(Compression::fast(), false);
-    // Deflate makes nothing larger than by a few bytes for each 16 KiB, and the mark of the flush.
-    let mut compressed = Vec::with_capacity(plain.len() + plain.len() / 1000 + 1024);
+    let mut deflate = Compress::new(Compression::new(super::DEFLATE_LEVEL), false);
+    // No byte takes more than nine bits (RFC 1951, 3.2.6), and blocks and the mark of the flush take a few.
+    let mut compressed = Vec::with_capacity(plain.len() + plain.len() / 8 + 1024);
     deflate.compress_vec(&plain, &mut compressed, FlushCompress::Sync).map_err(io::Error::other)?;
     if deflate.total_in() != plain.len() as u64 || compressed.len() == compressed.capacity() {
         return Err(io::Error::other("deflate did not take all of a piece"));
@@ -167,5 +166,25 @@ impl<W: Write> Gzip<W> {
         self.out.write_all(&self.crc.sum().to_le_bytes())?;
         self.out.write_all(&self.crc.amount().to_le_bytes())?; // modulo 2^32, as it should be
         self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+
+    #[test]
+    fn what_is_compressed_already_becomes_hardly_larger() {
+        let noise = |number: u32| *Digest::of(&number.to_le_bytes()).bytes();
+        let plain: Vec<u8> = (0..PIECE as u32 / 32).flat_map(noise).collect();
+        let (_, compressed) = compress(plain.clone()).unwrap();
+        assert!(compressed.len() < plain.len() + plain.len() / 1000, "{} of {}", compressed.len(), plain.len());
+        let mut gzip = Gzip::start(Vec::new()).unwrap();
+        gzip.add(&plain, &compressed).unwrap();
+        let crc = gzip.crc.sum();
+        let mut reference = Crc::new();
+        reference.update(&plain);
+        assert_eq!((crc, gzip.crc.amount() as usize), (reference.sum(), plain.len()));
     }
 }

@@ -48,8 +48,7 @@ pub(super) fn write(disk: &File, out: &File, bar: &Bar) -> Result<()> {
 fn compress(grain: Grain) -> io::Result<(u64, Vec<u8>)> {
     let mut bytes = grain.bytes;
     bytes.resize(GRAIN as usize, 0); // the disk's last one
-    // The root is compressed already, so more effort makes nothing smaller.
-    let mut encoder = ZlibEncoder::new(Vec::with_capacity(bytes.len()), Compression::fast());
+    let mut encoder = ZlibEncoder::new(Vec::with_capacity(bytes.len()), Compression::new(super::DEFLATE_LEVEL));
     encoder.write_all(&bytes)?;
     Ok((grain.at, encoder.finish()?))
 }
