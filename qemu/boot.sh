@@ -6,7 +6,7 @@ usage() {
     cat <<'EOF'
 usage: qemu/boot.sh DISK [OPTION]... [-- QEMU ARGUMENT...]
 
-Boots DISK (raw or qcow2) as a machine: the root disk and a blank swap volume on NVMe, a virtio network with
+Boots DISK (raw, qcow2, vmdk or vhd) as a machine: the root disk and a blank swap volume on NVMe, a virtio network with
 DHCP, the serial console on stdout. DISK itself is never written. Ends when the machine switches itself off.
 Ctrl-C presses the machine's power button; a second Ctrl-C cuts the power.
 
@@ -115,12 +115,17 @@ disk_format() {
     [[ -e $disk ]] || die "$disk does not exist"
     [[ -f $disk || -b $disk ]] || die "$disk is not a disk image"
     [[ -r $disk ]] || die "$disk may not be read by you"
-    if [[ $(hex "$disk" 0 4) == 514649fb ]]; then
-        echo qcow2
-    elif [[ $(hex "$disk" 512 8) == 4546492050415254 ]]; then
-        echo raw
+    case $(hex "$disk" 0 4) in
+        514649fb) echo qcow2; return ;;
+        4b444d56) echo vmdk; return ;;
+        1f8b*) die "$disk is compressed: unpack it first, as with tar -xzf, and boot the disk.raw that was in it" ;;
+    esac
+    if [[ $(hex "$disk" 512 8) != 4546492050415254 ]]; then
+        die "$disk is neither a raw disk or vhd with a GUID partition table nor a qcow2 or vmdk image"
+    elif [[ -f $disk && $(hex "$disk" $(($(stat -L -c %s -- "$disk") - 512)) 8) == 636f6e6563746978 ]]; then
+        echo vpc # what QEMU calls a vhd
     else
-        die "$disk is neither a raw disk with a GUID partition table nor a qcow2 image"
+        echo raw
     fi
 }
 
@@ -230,10 +235,10 @@ uefi_arguments() {
 # The same bits as firmware would load, taken out of the EFI program on the disk.
 direct_arguments() {
     local esp raw=$disk section
-    if [[ $1 == qcow2 ]]; then
+    if [[ $1 == qcow2 || $1 == vmdk ]]; then
         need_tools qemu-img qemu-utils
         raw=$tmp/raw
-        qemu-img convert -f qcow2 -O raw "$disk" "$raw"
+        qemu-img convert -f "$1" -O raw "$disk" "$raw"
     fi
     esp=$(partition_offset "$raw" "$ESP_TYPE")
     [[ -n $esp ]] || die "$disk has no EFI system partition"
@@ -316,7 +321,7 @@ main() {
     need_tools "$QEMU" qemu-system-x86 setpriv util-linux setsid util-linux
     [[ $firmware != direct ]] || need_tools mcopy mtools objcopy binutils
     format=$(disk_format)
-    if [[ $format == raw && -n $(partition_offset "$disk" "$ROOT_ARM64_TYPE") ]]; then
+    if [[ $format =~ ^(raw|vpc)$ && -n $(partition_offset "$disk" "$ROOT_ARM64_TYPE") ]]; then
         die "$disk is for 64-bit ARM, and boot.sh starts x86-64 machines only"
     fi
     check_ports_are_free

@@ -94,7 +94,7 @@ pub fn make(machine: &Machine, disk: TempFile, output: &Output, cache: &Cache, p
     let json = provenance.to_json()?;
     let files = Files { program: (machine.platform.arch.efi_file, &linked.program), provenance: &json };
     disk::write(&file, &layout, machine.platform.arch, &files, &digest)?;
-    output.finish(disk)?;
+    output.finish(disk, progress)?;
     Ok(Made { len: layout.len, provenance })
 }
 

@@ -3,9 +3,11 @@
 mod inspect;
 mod machine;
 
+use builder::output::Format;
 use builder::platform::Platform;
 use builder::source::Source;
 use builder::source::endpoint::Mirror;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 pub(crate) use inspect::Inspect;
 pub(crate) use machine::MachineArgs;
@@ -20,7 +22,7 @@ Images:
 
 Examples:
   builder nginx                          make ./nginx.raw
-  builder nginx:1.27 -o web.qcow2        the same for QEMU's own format
+  builder nginx:1.27 -o web.qcow2        the same for QEMU's own format (or .vmdk, .vhd, .tar.gz)
   builder -d -k 'loglevel=7' nginx       see on the console what happens at boot
   builder --registry-mirror http://127.0.0.1:5000 nginx
   docker save app | gzip > app.tar.gz && builder docker-archive:app.tar.gz
@@ -68,13 +70,18 @@ pub(crate) struct Build {
     #[arg(value_name = "IMAGE", required = true)]
     pub(crate) image: Option<Source>,
 
-    /// The disk image to write: raw, or QEMU's format if it ends in .qcow2 [default: ./NAME.raw]
+    /// The disk image to write, in the format of its ending; raw where that says nothing [default: ./NAME.FORMAT]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
     /// Write what the disk is made of into this file, as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) provenance: Option<PathBuf>,
+
+    /// Format of the disk image: raw, qcow2 (QEMU), vmdk (VMware, streamOptimized), vhd (Azure, fixed) or tar.gz (Google
+    /// Cloud) [default: by the ending of FILE, else raw]
+    #[arg(long, value_name = "FORMAT", hide_possible_values = true, value_parser = format())]
+    pub(crate) format: Option<Format>,
 
     /// Further kernel arguments [default: quiet, and nothing with --debug]
     #[arg(short = 'k', long, value_name = "ARGS", allow_hyphen_values = true)]
@@ -93,6 +100,11 @@ pub(crate) struct Build {
 
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
+}
+
+/// A format by its name; the names are for the help, the errors and the shells' completion.
+fn format() -> impl TypedValueParser<Value = Format> {
+    PossibleValuesParser::new(Format::NAMES).try_map(|name| name.parse::<Format>())
 }
 
 /// A mirror, or nothing: the environment variable may be set to be empty, or end in a comma.

@@ -27,8 +27,6 @@ pub enum What {
 
 /// Makes the squashfs.
 pub const MKSQUASHFS: Need = Need { what: What::Program("mksquashfs"), package: "squashfs-tools" };
-/// Converts disks.
-pub const QEMU_IMG: Need = Need { what: What::Program("qemu-img"), package: "qemu-utils" };
 /// Boots x86-64 machines.
 pub const QEMU: Need = Need { what: What::Program("qemu-system-x86_64"), package: "qemu-system-x86" };
 /// UEFI for QEMU, where Debian, Fedora, Arch and openSUSE put it.
