@@ -26,6 +26,10 @@ const SAME: &[Case] = &[
     ("directory-over-directory", &[&["d a mode=700 uid=5", "f a/x"], &["d a mode=1777 gid=6 mtime=9"]]),
     ("file-over-file", &[&["f a mode=600 uid=5 x.security.one=1"], &["f a mode=4711 content=other"]]),
     ("hard-links", &[&["f a", "h b target=a", "h c target=b mode=755 uid=7 mtime=5"]]),
+    (
+        "hard-links-in-directories",
+        &[&["d d", "d e", "f e/a", "h d/b target=e/a", "h c target=d/b", "d d/f", "h d/f/g target=c"]],
+    ),
     ("hard-link-written-anew", &[&["f a", "h b target=a", "h c target=a"], &["f b content=new"]]),
     ("hard-link-whited-out", &[&["f a", "h b target=a", "h c target=a"], &["f .wh.a"]]),
     ("hard-link-to-a-symlink", &[&["l a target=x", "h b target=a"]]),

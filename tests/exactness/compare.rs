@@ -1,7 +1,6 @@
 //! The comparison, and everything in which a machine's root may differ from Docker's export.
 
-use crate::snapshot::{Node, Tree, What, Xattrs};
-use std::collections::BTreeMap;
+use crate::snapshot::{Node, Tree, What};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What docker create puts into every container, by moby's daemon/initlayer: empty files, with which it replaces the
@@ -23,8 +22,8 @@ pub(crate) fn differences(one: &Tree, other: &Tree) -> Vec<String> {
 }
 
 /// Every way in which a machine's root differs from what Docker exports of the same image, but for what is documented
-/// here. `layers` tells the extended attributes, of which an export has capabilities only.
-pub(crate) fn unexpected(docker: &Tree, machine: &Tree, layers: &BTreeMap<Vec<u8>, Xattrs>) -> Vec<String> {
+/// here. `layers`, the last layer's word on each name, tells the extended attributes, which an export lacks.
+pub(crate) fn unexpected(docker: &Tree, machine: &Tree, layers: &Tree) -> Vec<String> {
     let (mut docker, mut machine) = (docker.clone(), machine.clone());
     let mut found = Vec::new();
     for name in FILES.iter().chain([&LINK]).map(|name| name.as_bytes()) {
@@ -45,9 +44,14 @@ pub(crate) fn unexpected(docker: &Tree, machine: &Tree, layers: &BTreeMap<Vec<u8
     }
     for (name, node) in &mut docker {
         let Some(own) = machine.get(name) else { continue };
-        let is_capability = |(name, _): &(&Vec<u8>, &Vec<u8>)| *name == b"security.capability";
-        if own.xattrs.iter().filter(is_capability).eq(node.xattrs.iter()) {
-            node.xattrs = layers.get(name).cloned().unwrap_or_default();
+        // Some versions of Docker export capabilities: those must be there.
+        if node.xattrs.iter().all(|(name, value)| own.xattrs.get(name) == Some(value)) {
+            node.xattrs = layers.get(name).map(|node| node.xattrs.clone()).unwrap_or_default();
+        }
+        // fuse-overlayfs tells two names of a file apart if one lies in a directory below the other's.
+        let is_told = |name: &[u8]| layers.get(name).is_some_and(|told| told.first == own.first);
+        if is_told(name) && is_told(&node.first) {
+            node.first = own.first.clone();
         }
         if let What::Directory = node.what
             && own.mtime == 0

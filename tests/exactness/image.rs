@@ -149,7 +149,12 @@ pub(crate) fn archive(directory: &Path, tag: &str, layers: &[Vec<u8>]) -> Result
     for (name, layer) in names.iter().zip(layers) {
         add(name, layer)?;
     }
-    let config = json!({ "architecture": "amd64", "os": "linux", "config": {}, "rootfs": { "type": "layers", "diff_ids": diff_ids } });
+    let config = json!({
+        "architecture": "amd64",
+        "os": "linux",
+        "config": { "Entrypoint": ["/never-started"] },
+        "rootfs": { "type": "layers", "diff_ids": diff_ids },
+    });
     add("config.json", config.to_string().as_bytes())?;
     let manifest = json!([{ "Config": "config.json", "RepoTags": [tag], "Layers": names }]);
     add("manifest.json", manifest.to_string().as_bytes())?;

@@ -2,9 +2,9 @@
 
 use crate::snapshot::{self, Tree};
 use anyhow::{Context, Result, ensure};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tests::process::{run, tool};
 use tests::workspace;
@@ -19,7 +19,8 @@ pub(crate) fn root(archive: &Path) -> Result<Tree> {
     let disk = scratch.path().join("disk.raw");
     let image = format!("docker-archive:{}", archive.display());
     let mut builder = tool(workspace::builder()?, "nothing: it is the workspace's own")?;
-    run(builder.env_remove("SOURCE_DATE_EPOCH").args(["--entrypoint", "/never-started", "-o"]).arg(&disk).arg(image))?;
+    builder.env_remove("SOURCE_DATE_EPOCH").arg("--kernel");
+    run(builder.arg(kernel(scratch.path())?).arg("-o").arg(&disk).arg(image))?;
     let squashfs = scratch.path().join("root.squashfs");
     cut_out(&disk, &squashfs)?;
 
@@ -34,6 +35,18 @@ pub(crate) fn root(archive: &Path) -> Result<Tree> {
     let differing = crate::compare::differences(&tree, &other);
     ensure!(differing.is_empty(), "sqfs2tar and unsquashfs differ:\n{}", differing.join("\n"));
     Ok(tree)
+}
+
+/// A kernel to build with: nothing boots here, and a small one is packed sooner than ours.
+fn kernel(directory: &Path) -> Result<PathBuf> {
+    const STUB: &str = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub";
+    let kernel = directory.join("kernel");
+    fs::create_dir(&kernel)?;
+    fs::copy(STUB, kernel.join("stub.efi")).with_context(|| format!("{STUB}: apt-get install systemd-boot-efi"))?;
+    fs::write(kernel.join("vmlinuz"), [0x4D; 4096])?;
+    fs::write(kernel.join("config"), "CONFIG_RD_ZSTD=y\n")?;
+    fs::write(kernel.join("manifest.json"), r#"{"release":"6.12.0"}"#)?;
+    Ok(kernel)
 }
 
 /// Copies the root partition, the second one, out of a disk.

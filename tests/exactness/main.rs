@@ -11,7 +11,7 @@ mod machine;
 mod snapshot;
 
 use anyhow::{Context, Result, ensure};
-use snapshot::{Tree, Xattrs};
+use snapshot::Tree;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
@@ -30,15 +30,15 @@ fn tag(name: &str) -> String {
 fn compare(name: &str, archive: &Path) -> Result<()> {
     let machine = machine::root(archive)?;
     let docker = docker::export(archive, &tag(name))?;
-    let found = compare::unexpected(&docker, &machine, &xattrs_of_layers(archive)?);
+    let found = compare::unexpected(&docker, &machine, &last_words(archive)?);
     let shown = found.iter().take(50).map(String::as_str).collect::<Vec<_>>().join("\n");
     ensure!(found.is_empty(), "{} names differ between docker export and the machine:\n{shown}", found.len());
     println!("{name}: {} names are the same", machine.len());
     Ok(())
 }
 
-/// The extended attributes that the layers give to each name, the last layer's word.
-fn xattrs_of_layers(archive: &Path) -> Result<BTreeMap<Vec<u8>, Xattrs>> {
+/// What the layers say of each name, the last layer's word.
+fn last_words(archive: &Path) -> Result<Tree> {
     let mut outer = tar::Archive::new(File::open(archive)?);
     let mut layers: BTreeMap<String, Tree> = BTreeMap::new();
     let mut order: Vec<String> = Vec::new();
@@ -50,14 +50,14 @@ fn xattrs_of_layers(archive: &Path) -> Result<BTreeMap<Vec<u8>, Xattrs>> {
             let names = manifest[0]["Layers"].as_array().context("a manifest without layers")?;
             order = names.iter().map(|name| name.as_str().unwrap_or_default().to_owned()).collect();
         } else if name.ends_with(".tar") {
-            // A tar of another kind than this reader knows has no attributes either.
+            // The tars with sparse files, which this reader knows not, have no attributes.
             layers.insert(name, snapshot::of_tar(member.by_ref()).unwrap_or_default());
         }
     }
-    let mut found = BTreeMap::new();
+    let mut found = Tree::new();
     for layer in order {
         let tree = layers.remove(&layer).with_context(|| format!("no {layer} in the archive"))?;
-        found.extend(tree.into_iter().map(|(name, node)| (name, node.xattrs)));
+        found.extend(tree);
     }
     Ok(found)
 }

@@ -152,10 +152,18 @@ fn with_first_names(mut tree: Tree) -> Tree {
     tree
 }
 
+/// A name without what means nothing, and with `..` taken by their text alone.
 fn clean(name: &[u8]) -> Vec<u8> {
     let name = name.strip_suffix(b"\0").unwrap_or(name);
-    let names = name.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b"."));
-    names.collect::<Vec<_>>().join(&b'/')
+    let mut names: Vec<&[u8]> = Vec::new();
+    for name in name.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b".")) {
+        if name == b".." {
+            names.pop();
+        } else {
+            names.push(name);
+        }
+    }
+    names.join(&b'/')
 }
 
 fn hash(content: &mut impl Read) -> Result<What> {
