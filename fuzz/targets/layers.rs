@@ -23,7 +23,8 @@ const MAX_NAME: usize = 255;
 fuzz_target!(|input: &[u8]| {
     let Some((first, rest)) = input.split_first() else { return };
     let count = usize::from(first % 3) + 1;
-    let mut layers: Vec<Vec<u8>> = rest.chunks((rest.len() / count).next_multiple_of(BLOCK).max(BLOCK)).map(Vec::from).collect();
+    let mut layers: Vec<Vec<u8>> =
+        rest.chunks((rest.len() / count).next_multiple_of(BLOCK).max(BLOCK)).map(Vec::from).collect();
     if first & 0x80 == 0 {
         layers.iter_mut().for_each(|layer| mend(layer));
     }
