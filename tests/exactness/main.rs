@@ -155,7 +155,7 @@ fn old_sparse_files_are_what_they_were() -> Result<()> {
     ensure!(format!("{refusal:#}").contains("unhandled tar header type 83"), "{refusal:#}");
     let (machine, expected) = (machine::root(&archive)?, snapshot::of_directory(&tree)?);
     let found = &machine[&b"old/sparse"[..]].what;
-    ensure!(*found == expected[&b"sparse"[..]].what, "{:?}", machine);
+    ensure!(*found == expected[&b"sparse"[..]].what, "{machine:?}");
     Ok(())
 }
 

@@ -42,7 +42,7 @@ impl fmt::Debug for Node {
         match &self.what {
             What::Directory => write!(f, "directory")?,
             What::File { size, sha256 } => {
-                write!(f, "file of {size} bytes {:02x}{:02x}{:02x}", sha256[0], sha256[1], sha256[2])?
+                write!(f, "file of {size} bytes {:02x}{:02x}{:02x}", sha256[0], sha256[1], sha256[2])?;
             }
             What::Symlink(target) => write!(f, "link to {}", target.escape_ascii())?,
             What::Char(major, minor) => write!(f, "char device {major}:{minor}")?,
