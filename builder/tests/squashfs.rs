@@ -224,7 +224,7 @@ fn damage_is_told_by_layer_and_entry() {
     let cut = Layer { diff_id: None, ..layer("x", compressed[..compressed.len() - 9].to_vec()) };
     assert!(told(&[cut]).starts_with("layer x"));
     let escaping = layer("x", tar(&[file("ok", b""), file("../etc/passwd", b"")]));
-    assert_eq!(told(&[escaping]), "layer x, entry ../etc/passwd: a path with \"..\" is refused");
+    assert_eq!(told(&[escaping]), "layer x, entry ../etc/passwd: its \"..\" lead out of the root");
     let mut changed = layer("x", whole.clone());
     changed.diff_id = Some(builder::digest::Digest::of(b""));
     assert!(told(&[changed]).contains("layer x: its content has digest sha256:"));

@@ -3,18 +3,33 @@
 //! Only entries are merged ([`merge`]); contents stay where the layers were packed. Nothing is unpacked: a path in a layer
 //! is only ever a key in the [`tree`], so it can't reach the building machine.
 //!
-//! What merging means is what Docker makes of the same layers. Where Docker's own storage drivers differ, or say nothing:
+//! What merging means is what `docker create` and `docker export` make of the same layers: tests/exactness compares the
+//! two name by name. Docker unpacks each layer into a directory of its own and shows them as an overlay, so:
 //!
-//! - A symbolic link in the path of an entry is followed, inside the root, as a chroot would (`lib/x` with `lib ->
-//!   usr/lib` of a lower layer lands in `usr/lib`). A link to nowhere, or a loop, refuses the entry.
-//! - A file of a lower layer in the path of an entry is replaced by a directory, which is what an overlay shows. A file
-//!   of the same layer refuses the entry.
-//! - A directory that no layer has an entry for is 0755, root's, of the year 1970.
+//! - A symbolic link in the path of an entry is followed, inside the root, if the same layer has it. What a lower layer
+//!   has there, be it a link or a file, is replaced by a directory. A link to nowhere, a loop, and a file of the same
+//!   layer refuse the entry.
+//! - A directory that a layer leads through without an entry for it is 0755, root's, without extended attributes and of
+//!   the year 1970 (Docker: of now), even where a lower layer says otherwise. Whiteouts lead through directories, too.
 //! - The root directory is 0755 and root's whatever the layers say (Docker ignores their entry for it), so that an image
 //!   made from a private temporary directory still runs as another user.
-//! - Whiteouts hide what lower layers have, and nothing of their own layer, in whatever order they come (OCI image
-//!   specification, layer.md).
 //! - A hard link's entry gives its attributes to the file it names.
+//! - `..` in a path is taken by its text, before any link is looked at: `a/../b` is `b`.
+//!
+//! Where Docker's own storage drivers differ, where they refuse, and where a machine is no container:
+//!
+//! - What leaves the root is refused: a path with too many `..`, and a symbolic link on the way with too many. Docker
+//!   unpacks in a chroot, where `..` of the root is the root.
+//! - Whiteouts hide what lower layers have, and nothing of their own layer, in whatever order they come (OCI image
+//!   specification, layer.md). overlay2 can't unpack a whiteout behind the file that it names, and shows the lower content
+//!   of a directory made anew behind one; fuse-overlayfs hides the new file with the old. A whiteout without a name
+//!   (`.wh.`, `.wh..`), and a directory with a whiteout's name, are refused.
+//! - A hard link to a file of a lower layer is that file, a name twice in a layer is what it is last, and a link of the same
+//!   layer may lead to a directory of a lower one: Docker refuses all three.
+//! - squashfs knows the times from 1970 to 2106; others become the nearest of these. So does Docker with those before 1970
+//!   (but for symbolic links), but from 2262 on it takes 1970.
+//! - What docker create adds is not there: `/.dockerenv`, empty `/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf` and
+//!   `/dev/console`, the link `/etc/mtab`. Init makes its own at the boot.
 
 pub mod merge;
 pub mod path;

@@ -15,23 +15,25 @@ pub enum Named<'a> {
 /// Why a path can't be an entry of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
-    /// The path has `..`, which could leave the root.
-    #[error("a path with \"..\" is refused")]
-    Parent,
+    /// More `..` than there are directories to come back from.
+    #[error("its \"..\" lead out of the root")]
+    Leaves,
     /// A name longer than Linux has.
     #[error("a name of more than 255 bytes")]
     LongName,
 }
 
-/// Splits a path: `./a//b/` is `a`, `b`.
+/// Splits a path: `./a//b/` is `a`, `b`, and so is `a/x/../b`: Docker cleans names by their text alone, too, before it
+/// looks at any symbolic link (filepath.Clean).
 ///
 /// # Errors
-/// [`PathError`] for `..` anywhere, and for names that no file system holds.
+/// [`PathError`] for what leaves the root, where Docker puts it into the root, and for names that no file system holds.
 pub fn split(path: &[u8]) -> Result<Named<'_>, PathError> {
     let mut names = Vec::new();
     for name in components(path) {
         if name == b".." {
-            return Err(PathError::Parent);
+            names.pop().ok_or(PathError::Leaves)?;
+            continue;
         }
         if name.len() > MAX_NAME {
             return Err(PathError::LongName);
@@ -61,14 +63,14 @@ mod tests {
 
     #[test]
     fn paths_are_split_whatever_way_they_are_written() {
-        for path in [&b"a/b"[..], b"./a/b", b"/a/b", b"a//./b/", b"//a/b/."] {
+        for path in [&b"a/b"[..], b"./a/b", b"/a/b", b"a//./b/", b"//a/b/.", b"a/x/../b", b"x/../a/b/y/.."] {
             assert_eq!(split(path), Ok(Named::Entry(vec![b"a"], b"b")));
         }
-        for path in [&b"."[..], b"./", b"/", b"", b"//."] {
+        for path in [&b"."[..], b"./", b"/", b"", b"//.", b"a/.."] {
             assert_eq!(split(path), Ok(Named::Root));
         }
-        for path in [&b".."[..], b"a/../b", b"/..", b"a/.."] {
-            assert_eq!(split(path), Err(PathError::Parent));
+        for path in [&b".."[..], b"../b", b"/..", b"a/../../b", b"a/../../a/b"] {
+            assert_eq!(split(path), Err(PathError::Leaves));
         }
         assert_eq!(split(&[b'x'; 256]), Err(PathError::LongName));
         assert_eq!(split(b"..."), Ok(Named::Entry(vec![], b"...")));

@@ -1,7 +1,9 @@
 //! The merged tree: what a container's root looks like after a number of layers.
 
 use super::path::{self, Named, PathError};
+use crate::tarball::pax::MAX_XATTR_LIST;
 use crate::tarball::{Attributes, Entry, Kind, Xattrs};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Symbolic links that are followed in one path: the kernel's own limit (path_resolution(7)).
@@ -17,7 +19,7 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 /// AUFS's own bookkeeping, which Docker skips too.
 const AUFS: &[u8] = b".wh..wh.";
 
-/// Attributes of a directory that no layer has an entry for.
+/// Attributes of a directory that a layer leads through without an entry for it.
 const IMPLIED: Attributes = Attributes { mode: 0o755, uid: 0, gid: 0, mtime: 0 };
 
 /// Names an inode of one [`Tree`].
@@ -55,6 +57,8 @@ pub struct Inode {
     pub node: Node,
     /// The names in a directory; empty in whatever is none.
     pub children: BTreeMap<Box<[u8]>, Child>,
+    /// The layer that last hid what lower ones have in here, so that no layer does it twice.
+    hidden_by: Option<u32>,
 }
 
 /// What an inode is.
@@ -94,6 +98,9 @@ pub enum PlaceError {
     /// A symbolic link on the way leads nowhere.
     #[error("the symbolic link {0} on its way leads to nothing")]
     Dangling(String),
+    /// A symbolic link on the way has more `..` than directories above it.
+    #[error("the symbolic link {0} on its way leads out of the root")]
+    Leaves(String),
     /// Symbolic links that lead to each other.
     #[error("more than 40 symbolic links on its way")]
     Loop,
@@ -109,6 +116,9 @@ pub enum PlaceError {
     /// A hard link to a directory.
     #[error("the hard link's target {0} is a directory")]
     DirectoryTarget(String),
+    /// More attributes than Linux lists.
+    #[error("its extended attributes have names of more than 64 KiB together")]
+    ManyXattrs,
     /// A whiteout of nothing that can be named.
     #[error("a whiteout without a name")]
     BadWhiteout,
@@ -130,7 +140,7 @@ impl Default for Tree {
 }
 
 fn inode(attributes: Attributes, xattrs: Xattrs, node: Node) -> Inode {
-    Inode { attributes, xattrs, node, children: BTreeMap::new() }
+    Inode { attributes, xattrs, node, children: BTreeMap::new(), hidden_by: None }
 }
 
 impl Tree {
@@ -231,30 +241,25 @@ impl Tree {
         let inode = &mut self.inodes[id.0 as usize];
         inode.attributes = attributes;
         for (name, value) in xattrs {
-            inode.xattrs.retain(|(known, _)| *known != name);
-            inode.xattrs.push((name, value));
+            match inode.xattrs.binary_search_by(|(known, _)| known.cmp(&name)) {
+                Ok(at) => inode.xattrs[at].1 = value,
+                Err(at) => inode.xattrs.insert(at, (name, value)),
+            }
         }
-        Ok(id)
+        if xattr_list_len(&inode.xattrs) > MAX_XATTR_LIST { Err(PlaceError::ManyXattrs) } else { Ok(id) }
     }
 
     fn white_out(&mut self, parents: &[&[u8]], name: &[u8], hidden: &[u8], layer: u32) -> Result<(), PlaceError> {
-        if name == OPAQUE {
-            let directory = self.walk(parents, Missing::Create(layer))?;
-            self.hide_lower(directory, layer);
-            return Ok(());
-        }
-        if hidden.is_empty() || hidden == b"." || hidden == b".." {
+        if name != OPAQUE && matches!(hidden, b"" | b"." | b"..") {
             return Err(PlaceError::BadWhiteout);
         }
-        let parent = match self.walk(parents, Missing::Refuse) {
-            // What is in a directory that isn't there is hidden already.
-            Err(PlaceError::Dangling(_) | PlaceError::NotADirectory(_)) => return Ok(()),
-            walked => walked?,
-        };
-        let Some(child) = self.children(parent).get(hidden).copied() else {
-            return Ok(());
-        };
-        if !self.survives(child, layer) {
+        // A directory that isn't there is made, as by Docker, whose drivers put the whiteout itself into it.
+        let parent = self.walk(parents, Missing::Create(layer))?;
+        if name == OPAQUE {
+            self.hide_lower(parent, layer);
+        } else if let Some(child) = self.children(parent).get(hidden).copied()
+            && !self.survives(child, layer)
+        {
             self.children_mut(parent).remove(hidden);
         }
         Ok(())
@@ -262,47 +267,52 @@ impl Tree {
 
     /// Removes from a directory what layers below `layer` have put there.
     fn hide_lower(&mut self, directory: InodeId, layer: u32) {
-        let children = std::mem::take(self.children_mut(directory));
-        let kept: BTreeMap<_, _> = children.into_iter().filter(|(_, child)| self.survives(*child, layer)).collect();
-        *self.children_mut(directory) = kept;
+        if self.inodes[directory.0 as usize].hidden_by.replace(layer) == Some(layer) {
+            return; // what came since then is of this very layer
+        }
+        let mut children = std::mem::take(self.children_mut(directory));
+        children.retain(|_, child| self.survives(*child, layer));
+        *self.children_mut(directory) = children;
     }
 
-    /// Whether something of `layer` is left of `child` once what lower layers have is hidden. A lower directory that
-    /// leads to something of `layer` stays, as if it had been made for that.
+    /// Whether `child` is of `layer`; if so, what lower layers have in it is hidden.
     fn survives(&mut self, child: Child, layer: u32) -> bool {
-        if !self.is_directory(child.inode) {
-            return child.layer == layer;
+        let survives = child.layer == layer;
+        if survives && self.is_directory(child.inode) {
+            self.hide_lower(child.inode, layer);
         }
-        self.hide_lower(child.inode, layer);
-        if child.layer == layer {
-            return true;
-        }
-        let inode = &mut self.inodes[child.inode.0 as usize];
-        (inode.attributes, inode.xattrs) = (IMPLIED, Vec::new());
-        !self.children(child.inode).is_empty()
+        survives
     }
 
     /// Goes down from the root along `names`, following symbolic links without ever leaving the root.
     fn walk(&mut self, names: &[&[u8]], missing: Missing) -> Result<InodeId, PlaceError> {
         // A stack of names still to go, and the directories gone through, for the `..` of links' targets.
-        let mut ahead: Vec<(Box<[u8]>, bool)> = names.iter().rev().map(|name| ((*name).into(), false)).collect();
+        let mut ahead: Vec<(Cow<'_, [u8]>, bool)> = names.iter().rev().map(|name| ((*name).into(), false)).collect();
         let mut behind = vec![ROOT];
         let (mut links, mut last_link) = (0, String::new());
         while let Some((name, of_link)) = ahead.pop() {
             let here = behind.last().copied().unwrap_or(ROOT);
             if *name == *b".." {
-                if behind.len() > 1 {
-                    behind.pop();
+                if behind.len() == 1 {
+                    return Err(PlaceError::Leaves(last_link));
                 }
+                behind.pop();
                 continue;
             }
             let shown = || path::display(&name);
-            let next = match self.children(here).get(&name).copied() {
-                None => match missing {
-                    Missing::Create(layer) if !of_link => self.imply(here, &name, layer)?,
-                    _ => return Err(PlaceError::Dangling(if of_link { last_link } else { shown() })),
-                },
-                Some(child) => match &self.inode(child.inode).node {
+            let child = self.children(here).get(&*name).copied();
+            let next = match (child, missing) {
+                (None, Missing::Create(layer)) if !of_link => self.imply(here, &name, layer)?,
+                (None, _) => return Err(PlaceError::Dangling(if of_link { last_link } else { shown() })),
+                // An overlay shows the directory that the upper layer needs, and none of what is below it: neither
+                // what a lower layer's link leads to, nor the attributes of a lower layer's directory.
+                (Some(child), Missing::Create(layer)) if child.layer < layer && self.is_directory(child.inode) => {
+                    self.lead_through(here, &name, child, layer, of_link)
+                }
+                (Some(child), Missing::Create(layer)) if child.layer < layer && !of_link => {
+                    self.imply(here, &name, layer)?
+                }
+                (Some(child), _) => match &self.inode(child.inode).node {
                     Node::Directory => child.inode,
                     Node::Special(Kind::Symlink(target)) => {
                         links += 1;
@@ -313,13 +323,10 @@ impl Tree {
                         if target.starts_with(b"/") {
                             behind.truncate(1);
                         }
-                        ahead.extend(path::components(target).rev().map(|name| (name.into(), true)));
+                        ahead.extend(path::components(target).rev().map(|name| (name.to_vec().into(), true)));
                         continue;
                     }
-                    _ => match missing {
-                        Missing::Create(layer) if !of_link && child.layer < layer => self.imply(here, &name, layer)?,
-                        _ => return Err(PlaceError::NotADirectory(shown())),
-                    },
+                    _ => return Err(PlaceError::NotADirectory(shown())),
                 },
             };
             behind.push(next);
@@ -328,6 +335,18 @@ impl Tree {
             }
         }
         Ok(behind.last().copied().unwrap_or(ROOT))
+    }
+
+    /// A directory of a lower layer that an entry of `layer` leads through becomes one of `layer`.
+    fn lead_through(&mut self, parent: InodeId, name: &[u8], child: Child, layer: u32, of_link: bool) -> InodeId {
+        if !of_link {
+            let inode = &mut self.inodes[child.inode.0 as usize];
+            (inode.attributes, inode.xattrs) = (IMPLIED, Vec::new());
+        }
+        if let Some(child) = self.children_mut(parent).get_mut(name) {
+            child.layer = layer;
+        }
+        child.inode
     }
 
     fn imply(&mut self, parent: InodeId, name: &[u8], layer: u32) -> Result<InodeId, PlaceError> {
@@ -359,6 +378,11 @@ impl Tree {
     fn children_mut(&mut self, id: InodeId) -> &mut BTreeMap<Box<[u8]>, Child> {
         &mut self.inodes[id.0 as usize].children
     }
+}
+
+/// Length of the list of names that listxattr(2) gives: each with a NUL.
+fn xattr_list_len(xattrs: &Xattrs) -> usize {
+    xattrs.iter().map(|(name, _)| name.len() + 1).sum()
 }
 
 /// What to do about a directory that a path leads through and that isn't there.

@@ -46,7 +46,7 @@ pub struct Attributes {
     pub mtime: i64,
 }
 
-/// Extended attributes, name and value, in the order of the archive.
+/// Extended attributes, name and value, sorted by name, each name once.
 pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// One entry of an archive, without its content.

@@ -1,16 +1,23 @@
 //! The records of a PAX extended header (POSIX.1-2017, pax, "pax Extended Header"): `LENGTH KEY=VALUE\n`.
 
-use super::Xattrs;
 use super::reader::TarError;
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use std::collections::BTreeMap;
 
 /// libarchive writes no padding; other writers of its records might.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
+
+/// Linux's limits of extended attributes, in bytes: a name, a value, and all names of a file, each with a NUL
+/// (linux/limits.h: XATTR_NAME_MAX, XATTR_SIZE_MAX, XATTR_LIST_MAX).
+const MAX_XATTR_NAME: usize = 255;
+const MAX_XATTR_VALUE: usize = 64 * 1024;
+/// See [`MAX_XATTR_NAME`].
+pub const MAX_XATTR_LIST: usize = 64 * 1024;
 
 /// What the records of one extended header say about the entry that follows. Where a record comes twice, the last holds,
 /// as POSIX asks. An empty value takes a record back.
@@ -29,7 +36,7 @@ pub struct Extensions {
     /// Seconds since 1970, rounded down.
     pub mtime: Option<i64>,
     /// From `SCHILY.xattr.` and `LIBARCHIVE.xattr.` records.
-    pub xattrs: Xattrs,
+    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     /// GNU tar's description of a sparse file.
     pub sparse: SparseRecords,
 }
@@ -61,6 +68,9 @@ pub fn parse(mut data: &[u8]) -> Result<Extensions, TarError> {
         take(&mut extensions, key, value)?;
         data = rest;
     }
+    if extensions.xattrs.keys().map(|name| name.len() + 1).sum::<usize>() > MAX_XATTR_LIST {
+        return Err(TarError::Pax("extended attributes with names of more than 64 KiB together"));
+    }
     Ok(extensions)
 }
 
@@ -91,7 +101,7 @@ fn take(extensions: &mut Extensions, key: &[u8], value: &[u8]) -> Result<(), Tar
         }
         _ => {
             if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                set_xattr(extensions, name.to_vec(), value.to_vec());
+                set_xattr(extensions, name.to_vec(), value.to_vec())?;
             } else if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
                 libarchive_xattr(extensions, name, value)?;
             } else if let Some(name) = key.strip_prefix(b"GNU.sparse.") {
@@ -131,9 +141,15 @@ fn take_sparse(sparse: &mut SparseRecords, name: &[u8], value: &[u8]) -> Result<
     Ok(())
 }
 
-fn set_xattr(extensions: &mut Extensions, name: Vec<u8>, value: Vec<u8>) {
-    extensions.xattrs.retain(|(known, _)| *known != name);
-    extensions.xattrs.push((name, value));
+fn set_xattr(extensions: &mut Extensions, name: Vec<u8>, value: Vec<u8>) -> Result<(), TarError> {
+    if name.is_empty() || name.len() > MAX_XATTR_NAME || name.contains(&0) {
+        return Err(TarError::Pax("an extended attribute whose name has no or more than 255 bytes, or a NUL"));
+    }
+    if value.len() > MAX_XATTR_VALUE {
+        return Err(TarError::Pax("an extended attribute with a value of more than 64 KiB"));
+    }
+    extensions.xattrs.insert(name, value);
+    Ok(())
 }
 
 /// libarchive writes names percent-encoded and values in base64 (libarchive, archive_write_set_format_pax.c). Its tars
@@ -141,8 +157,7 @@ fn set_xattr(extensions: &mut Extensions, name: Vec<u8>, value: Vec<u8>) {
 fn libarchive_xattr(extensions: &mut Extensions, name: &[u8], value: &[u8]) -> Result<(), TarError> {
     let name = percent_decode(name).ok_or(TarError::Pax("an attribute's name that is not percent-encoded"))?;
     let value = BASE64.decode(value).map_err(|_| TarError::Pax("an attribute's value that is not base64"))?;
-    set_xattr(extensions, name, value);
-    Ok(())
+    set_xattr(extensions, name, value)
 }
 
 fn percent_decode(text: &[u8]) -> Option<Vec<u8>> {
@@ -195,7 +210,7 @@ mod tests {
     fn a_value_may_hold_newlines_and_equal_signs() {
         let data = b"34 SCHILY.xattr.user.x=a\n=b\n\xff\n\n56\n12 path=abc\n";
         let extensions = parse(data).unwrap();
-        assert_eq!(extensions.xattrs, [(b"user.x".to_vec(), b"a\n=b\n\xff\n\n56".to_vec())]);
+        assert_eq!(extensions.xattrs, [(b"user.x".to_vec(), b"a\n=b\n\xff\n\n56".to_vec())].into());
         assert_eq!(extensions.path.unwrap(), b"abc");
     }
 
@@ -222,7 +237,7 @@ mod tests {
     #[test]
     fn libarchive_attributes_are_decoded() {
         let extensions = parse(b"38 LIBARCHIVE.xattr.user.a%20b=AQID/w\n").unwrap();
-        assert_eq!(extensions.xattrs, [(b"user.a b".to_vec(), vec![1, 2, 3, 255])]);
+        assert_eq!(extensions.xattrs, [(b"user.a b".to_vec(), vec![1, 2, 3, 255])].into());
     }
 
     #[test]
@@ -232,6 +247,25 @@ mod tests {
         {
             assert!(parse(data).is_err(), "{}", String::from_utf8_lossy(data));
         }
+    }
+
+    #[test]
+    fn attributes_are_bounded_as_linux_bounds_them() {
+        let record = |name: &str, value: usize| {
+            let text = format!(" SCHILY.xattr.user.{name}={}\n", "v".repeat(value));
+            let length = (1..).find(|length: &usize| length.to_string().len() + text.len() == *length).unwrap();
+            format!("{length}{text}")
+        };
+        let told = |records: &str| parse(records.as_bytes()).err().map(|error| error.to_string());
+        assert_eq!(told(&record(&"n".repeat(250), 65536)), None);
+        let name = "the extended header has an extended attribute whose name has no or more than 255 bytes, or a NUL";
+        assert_eq!(told(&record(&"n".repeat(251), 1)).as_deref(), Some(name));
+        let value = "the extended header has an extended attribute with a value of more than 64 KiB";
+        assert_eq!(told(&record("n", 65537)).as_deref(), Some(value));
+        // As many names as a header of 1 MiB holds: quick to refuse.
+        let many: String = (0..30_000).map(|number| record(&number.to_string(), 0)).collect();
+        let list = "the extended header has extended attributes with names of more than 64 KiB together";
+        assert_eq!(told(&many).as_deref(), Some(list));
     }
 
     proptest! {

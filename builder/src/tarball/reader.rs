@@ -20,6 +20,9 @@ pub enum TarError {
     /// The bytes are not a header.
     #[error("what follows is not a tar header (its checksum is wrong)")]
     Checksum,
+    /// One block of zeros, where the end has two.
+    #[error("what follows one block of zeros is not another, with which an archive ends")]
+    LoneZeros,
     /// A field of the header makes no sense.
     #[error("the header's {0} is not a number that makes sense")]
     Field(&'static str),
@@ -91,10 +94,12 @@ impl<R: Read> Reader<R> {
     pub fn next_entry(&mut self) -> Result<Option<Entry>, TarError> {
         let mut extensions = Extensions::default();
         let (mut long_name, mut long_link) = (None, None);
+        let mut is_announced = false;
         loop {
             let Some(header) = self.next_header()? else {
-                return Ok(None);
+                return if is_announced { Err(TarError::Truncated) } else { Ok(None) };
             };
+            is_announced = true;
             match header.as_bytes()[156] {
                 b'x' => extensions = pax::parse(&self.extended(&header)?)?,
                 b'g' => drop(self.extended(&header)?), // Docker ignores global headers: they are git's and pax's comments
@@ -133,9 +138,15 @@ impl<R: Read> Reader<R> {
         }
         let mut header = Header::new_old();
         // An archive may end without its two blocks of zeros: Go's reader, and so Docker, takes that.
-        if !read_block(&mut self.input, header.as_mut_bytes())? || header.as_bytes().iter().all(|byte| *byte == 0) {
+        if !read_block(&mut self.input, header.as_mut_bytes())? {
             self.finished = true;
             return Ok(None);
+        }
+        if is_zero(&header) {
+            self.finished = true;
+            // What comes after the second one is nobody's business; instead of it there may be nothing.
+            let second = read_block(&mut self.input, header.as_mut_bytes())?;
+            return if second && !is_zero(&header) { Err(TarError::LoneZeros) } else { Ok(None) };
         }
         check_sum(&header)?;
         Ok(Some(header))
@@ -181,7 +192,7 @@ impl<R: Read> Reader<R> {
         // What is no regular file has no data, whatever its size says: as Go's archive/tar.
         let stored = if kind == Kind::File { stored } else { 0 };
         self.open_content(header, &kind, stored, &extensions.sparse)?;
-        Ok(Entry { path, kind, attributes, size: self.map.size, xattrs: extensions.xattrs })
+        Ok(Entry { path, kind, attributes, size: self.map.size, xattrs: extensions.xattrs.into_iter().collect() })
     }
 
     /// Makes the content of a new entry readable.
@@ -210,10 +221,12 @@ impl<R: Read> Reader<R> {
 
     /// Leaves what is left of the current entry behind.
     fn skip(&mut self) -> Result<(), TarError> {
-        let left = self.data_left.checked_add(self.padding).ok_or(TarError::Field("size"))?;
-        let skipped = io::copy(&mut self.input.by_ref().take(left), &mut io::sink())?;
+        let skipped = io::copy(&mut self.input.by_ref().take(self.data_left), &mut io::sink())?;
+        // The padding of the last entry may lack, like the blocks of zeros: Docker takes that as well.
+        io::copy(&mut self.input.by_ref().take(self.padding), &mut io::sink())?;
+        let is_whole = skipped == self.data_left;
         (self.data_left, self.padding) = (0, 0);
-        if skipped < left { Err(TarError::Truncated) } else { Ok(()) }
+        if is_whole { Ok(()) } else { Err(TarError::Truncated) }
     }
 }
 
@@ -286,6 +299,10 @@ fn check_sum(header: &Header) -> Result<(), TarError> {
     if unsigned == expected || i64::from(signed) == i64::from(expected) { Ok(()) } else { Err(TarError::Checksum) }
 }
 
+fn is_zero(header: &Header) -> bool {
+    header.as_bytes().iter().all(|byte| *byte == 0)
+}
+
 /// A numeric field. One that is all blanks or NULs is 0, as for Go's reader.
 fn field(raw: &[u8], parsed: io::Result<u64>, name: &'static str) -> Result<u64, TarError> {
     if raw.iter().all(|byte| matches!(byte, 0 | b' ')) {
@@ -299,7 +316,9 @@ fn id(record: Option<u64>, raw: &[u8], parsed: io::Result<u64>, name: &'static s
         Some(number) => number,
         None => field(raw, parsed, name)?,
     };
-    u32::try_from(number).map_err(|_| TarError::Field(name))
+    let number = u32::try_from(number).map_err(|_| TarError::Field(name))?;
+    // To chown(2), -1 means that the owner stays: a file that Docker unpacks stays root's.
+    Ok(if number == u32::MAX { 0 } else { number })
 }
 
 fn kind(header: &Header, path: &[u8], target: Vec<u8>) -> Result<Kind, TarError> {

@@ -3,6 +3,9 @@
 use super::*;
 use proptest::prelude::*;
 
+mod cost;
+mod model;
+
 /// An entry in a few words: `d path`, `f path`, `l path -> target` (symbolic), `h path -> target` (hard).
 fn entry(text: &str, mtime: i64) -> Entry {
     let (kind, rest) = text.split_at(2);
@@ -93,10 +96,11 @@ fn directories_that_nobody_made_are_implied() {
 fn whiteouts_hide_what_lower_layers_have_and_nothing_of_their_own() {
     check(&[&["f a", "f b"], &["f .wh.a"]], &["f b 0.1"]);
     check(&[&["d a", "f a/x"], &["f .wh.a"]], &[]);
-    check(&[&["d a", "f a/x"], &["f a/.wh.x"]], &["d a"]);
+    check(&[&["d a", "f a/x"], &["d a", "f a/.wh.x"]], &["d a"]);
     check(&[&["f a"], &["f a", "f .wh.a"]], &["f a 1.0"]);
     check(&[&["f a"], &["f .wh.a", "f a"]], &["f a 1.1"]);
-    check(&[&["f a"], &["f .wh.b", "f x/.wh.y"]], &["f a 0.0"]);
+    // What is not there can't be hidden, but the way to it is made.
+    check(&[&["f a"], &["f .wh.b", "f x/.wh.y"]], &["f a 0.0", "D x"]);
 }
 
 #[test]
@@ -154,37 +158,67 @@ fn hard_links_to_nothing_are_refused() {
     refused(&[&["h b -> a/b/c"]], &PlaceError::NoTarget("a/b/c".to_owned()));
     refused(&[&["d a", "h b -> a"]], &PlaceError::DirectoryTarget("a".to_owned()));
     refused(&[&["h b -> ."]], &PlaceError::DirectoryTarget(".".to_owned()));
-    refused(&[&["h b -> ../a"]], &PlaceError::Path(PathError::Parent));
+    refused(&[&["h b -> ../a"]], &PlaceError::Path(PathError::Leaves));
 }
 
 #[test]
-fn symbolic_links_on_the_way_are_followed_inside_the_root() {
+fn symbolic_links_of_the_same_layer_are_followed_inside_the_root() {
     let usr: &[&str] = &["d usr", "d usr/lib", "l lib -> usr/lib"];
-    check(&[usr, &["f lib/x"]], &["l lib -> usr/lib", "d usr", "d usr/lib", "f usr/lib/x 1.0"]);
+    check(&[&[usr, &["f lib/x"]].concat()], &["l lib -> usr/lib", "d usr", "d usr/lib", "f usr/lib/x 0.3"]);
     check(
-        &[usr, &["f lib/x", "f lib/.wh.x", "h y -> lib/x"]][..2],
-        &["l lib -> usr/lib", "d usr", "d usr/lib", "f usr/lib/x 1.0", "f y 1.0"],
+        &[&[usr, &["f lib/x", "f lib/.wh.x", "h y -> lib/x"]].concat()],
+        &["l lib -> usr/lib", "d usr", "d usr/lib", "f usr/lib/x 0.3", "f y 0.3"],
     );
-    check(
-        &[&["d a", "l a/up -> ../../../b", "d b"], &["f a/up/x"]],
-        &["d a", "l a/up -> ../../../b", "d b", "f b/x 1.0"],
-    );
-    check(&[&["d a", "l abs -> /a"], &["d abs/new"]], &["d a", "d a/new", "l abs -> /a"]);
-    check(&[usr, &["f usr/lib/x"], &["f lib/.wh.x"]], &["l lib -> usr/lib", "d usr", "d usr/lib"]);
+    check(&[&["d a", "l a/up -> ../b/../b", "d b", "f a/up/x"]], &["d a", "l a/up -> ../b/../b", "d b", "f b/x 0.3"]);
+    check(&[&["d a", "l abs -> /a", "d abs/new"]], &["d a", "d a/new", "l abs -> /a"]);
     // An entry for the directory itself is not on the way to it: it replaces the link.
     check(&[usr, &["d lib", "f lib/x"]], &["d lib", "f lib/x 1.1", "d usr", "d usr/lib"]);
 }
 
 #[test]
+fn what_lower_layers_have_on_the_way_is_replaced_as_an_overlay_shows_it() {
+    let usr: &[&str] = &["d usr", "f usr/a", "l lib -> usr"];
+    check(&[usr, &["f lib/x"]], &["D lib", "f lib/x 1.0", "d usr", "f usr/a 0.1"]);
+    check(&[usr, &["f lib/.wh.a"]], &["D lib", "d usr", "f usr/a 0.1"]);
+    check(&[&["f a"], &["f a/x"]], &["D a", "f a/x 1.0"]);
+    // A directory keeps what is in it, but not its attributes.
+    check(&[&["d a", "f a/x"], &["f a/y"]], &["D a", "f a/x 0.1", "f a/y 1.0"]);
+    check(&[&["d a", "f a/x"], &["d a", "f a/y"]], &["d a", "f a/x 0.1", "f a/y 1.1"]);
+    check(&[&["d a", "f a/x"], &["f a/y", "d a"]], &["d a", "f a/x 0.1", "f a/y 1.0"]);
+}
+
+#[test]
 fn ways_that_lead_nowhere_are_refused() {
-    refused(&[&["l lib -> nowhere"], &["f lib/x"]], &PlaceError::Dangling("lib".to_owned()));
+    refused(&[&["l lib -> nowhere", "f lib/x"]], &PlaceError::Dangling("lib".to_owned()));
     refused(&[&["l a -> b", "l b -> a", "f a/x"]], &PlaceError::Loop);
     refused(&[&["f a", "f a/x"]], &PlaceError::NotADirectory("a".to_owned()));
-    refused(&[&["l a -> f", "f f"], &["f a/x"]], &PlaceError::NotADirectory("f".to_owned()));
-    refused(&[&["f ../x"]], &PlaceError::Path(PathError::Parent));
-    refused(&[&["f a/../x"]], &PlaceError::Path(PathError::Parent));
-    // What a lower layer has as a file, an overlay shows as the upper layer's directory.
-    check(&[&["f a"], &["f a/x"]], &["D a", "f a/x 1.0"]);
+    refused(&[&["l a -> f", "f f", "f a/x"]], &PlaceError::NotADirectory("f".to_owned()));
+}
+
+#[test]
+fn what_leaves_the_root_is_refused() {
+    refused(&[&["f ../x"]], &PlaceError::Path(PathError::Leaves));
+    refused(&[&["f a/../../x"]], &PlaceError::Path(PathError::Leaves));
+    refused(&[&["d a", "l a/up -> ../../b", "d b", "f a/up/x"]], &PlaceError::Leaves("up".to_owned()));
+    // What stays inside is what it says.
+    check(&[&["f a/../x"]], &["f x 0.0"]);
+}
+
+#[test]
+fn the_attributes_of_many_links_stay_few() {
+    let mut tree = Tree::default();
+    let at = ContentId { layer: 0, entry: 0 };
+    let long = |number: usize| vec![(format!("user.{number:0>249}").into_bytes(), Vec::new())];
+    tree.apply(entry("f a", 1), at).unwrap();
+    let mut link = |number| tree.apply(Entry { xattrs: long(number), ..entry("h b -> a", 1) }, at);
+    for number in (0..256).rev() {
+        link(number).unwrap(); // 255 bytes with the NUL: 65,280 of 65,536
+    }
+    link(7).unwrap();
+    link(256).unwrap();
+    assert_eq!(link(257), Err(PlaceError::ManyXattrs));
+    let a = tree.child(ROOT, b"a").unwrap();
+    assert!(tree.inode(a).xattrs.is_sorted());
 }
 
 #[test]

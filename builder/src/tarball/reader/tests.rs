@@ -166,14 +166,30 @@ fn a_file_that_ends_early_is_an_error_wherever_it_is_cut() {
         match read(&archive[..cut]) {
             Err(TarError::Truncated | TarError::Io(_)) => {}
             Err(other) => panic!("cut at {cut}: {other}"),
-            // Where an entry ends, an archive may: those before it are whole.
-            // Behind the first block of zeros only zeros are missing.
+            // Where an entry ends, an archive may, its padding or not: those before it are whole.
             Ok(entries) => {
                 assert!(cut % BLOCK == 0 || entries.len() == whole.len(), "cut at {cut}");
                 assert!(entries[..] == whole[..entries.len()], "cut at {cut}");
             }
         }
     }
+}
+
+#[test]
+fn an_archive_ends_as_docker_lets_it_end() {
+    let entry = header(|_| ())[..BLOCK].to_vec();
+    let zeros = [0; BLOCK];
+    let ends: &[&[u8]] = &[&[], &zeros, &[0; 2 * BLOCK], &[&[0; 2 * BLOCK][..], b"garbage"].concat()];
+    for end in ends {
+        assert_eq!(read(&[&entry, *end].concat()).unwrap().len(), 1, "{} bytes", end.len());
+    }
+    // Of several archives behind each other, the first counts.
+    assert_eq!(read(&[&entry, &[0; 2 * BLOCK][..], &entry].concat()).unwrap().len(), 1);
+    assert_eq!(
+        read(&[&entry, &zeros[..], &entry].concat()).unwrap_err().to_string(),
+        "what follows one block of zeros is not another, with which an archive ends"
+    );
+    assert_eq!(read(&[]).unwrap().len(), 0);
 }
 
 /// An archive of one header, with a field changed.
@@ -205,6 +221,8 @@ fn headers_that_make_no_sense_are_refused_by_what_is_wrong() {
         refused(|header| header.as_mut_bytes()[108] = b'9'),
         "the header's uid is not a number that makes sense"
     );
+    // The owner that chown(2) takes for "as it is": root.
+    assert_eq!(read(&header(|header| header.set_uid(u64::from(u32::MAX)))).unwrap()[0].0.attributes.uid, 0);
     assert_eq!(refused(|header| header.set_uid(1 << 40)), "the header's uid is not a number that makes sense");
     assert_eq!(
         refused(|header| {
