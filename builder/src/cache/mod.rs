@@ -1,6 +1,9 @@
 //! The cache of blobs, by what they contain: `blobs/sha256/<digest>` in the cache directory. A file there is whole and
 //! verified from the moment it has its name, so any number of builders can share it without locks.
 
+mod derived;
+pub mod size;
+
 use crate::blob::Blob;
 use crate::cleanup::TempFile;
 use crate::digest::{Digest, Hasher};
@@ -9,6 +12,9 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+pub use derived::{Draft, Kind};
 
 /// The cache directory: `NANOOS_CACHE`, else `nanoos` in `XDG_CACHE_HOME`, else in `~/.cache`.
 ///
@@ -24,25 +30,6 @@ fn locate(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
         .or_else(|| Some(PathBuf::from(variable("XDG_CACHE_HOME")?).join("nanoos")))
         .or_else(|| Some(PathBuf::from(variable("HOME")?).join(".cache/nanoos")))
         .context("no place for the cache: set NANOOS_CACHE to a directory (HOME is not set)")
-}
-
-/// What is kept beside blobs: files that can be made again from something else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A layer as it lies in a root file system: see [`crate::pack`].
-    PackedLayer,
-    /// An initramfs, but for the machine's configuration.
-    Initramfs,
-}
-
-impl Kind {
-    /// Its folder in the cache.
-    fn folder(self) -> &'static str {
-        match self {
-            Kind::PackedLayer => "packed",
-            Kind::Initramfs => "initramfs",
-        }
-    }
 }
 
 /// A cache of blobs, and of what is made of them.
@@ -62,6 +49,12 @@ impl Cache {
         fs::create_dir_all(&blobs)
             .with_context(|| format!("create the cache {} (NANOOS_CACHE names another directory)", blobs.display()))?;
         Ok(Cache { directory: directory.to_owned(), blobs })
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Whether there seems to be a blob with this digest.
@@ -110,72 +103,29 @@ impl Cache {
             .with_context(|| format!("create a temporary file in {}", self.blobs.display()))
     }
 
-    /// The derived file with this key, if it is here. It is whole, but its content is not verified.
-    ///
-    /// # Errors
-    /// When it is here and can't be opened.
-    pub fn derived(&self, kind: Kind, key: &Digest) -> Result<Option<File>> {
-        let path = self.derived_path(kind, key);
-        match File::open(&path) {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("open {}", path.display())),
-        }
-    }
-
-    /// A place for a derived file that is being made.
-    ///
-    /// # Errors
-    /// When no file can be created in the cache.
-    pub fn derive(&self, kind: Kind, key: &Digest) -> Result<Draft> {
-        let path = self.derived_path(kind, key);
-        let folder = self.directory.join(kind.folder());
-        fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
-        let temp = TempFile::new_in(&folder)?;
-        let file = temp.reopen()?;
-        Ok(Draft { file, name: Some((temp, path)) })
-    }
-
-    fn derived_path(&self, kind: Kind, key: &Digest) -> PathBuf {
-        self.directory.join(kind.folder()).join(key.hex())
-    }
-
     fn path(&self, digest: &Digest) -> PathBuf {
         self.blobs.join(digest.hex())
     }
 }
 
-/// A derived file that is being made. It leaves nothing behind unless it is finished.
-#[derive(Debug)]
-pub struct Draft {
-    file: File,
-    /// Where it lies for now, and where it will; `None` where it will have no name.
-    name: Option<(TempFile, PathBuf)>,
+/// Notes that a file was used now, which keeps it longer. In a cache that another user shares it can't be noted, and the
+/// file may go sooner than it should, which costs time only.
+fn touch(file: &File) {
+    let _ = file.set_modified(SystemTime::now());
 }
 
-impl Draft {
-    /// A file that will not be kept.
-    #[must_use]
-    pub fn nameless(file: File) -> Self {
-        Draft { file, name: None }
+/// Why something can't be written into the cache, with the way out where there is no room.
+#[must_use]
+pub fn no_room(error: io::Error, what: String) -> anyhow::Error {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    let full = matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge);
+    let error = anyhow::Error::new(error).context(what);
+    if !full {
+        return error;
     }
-
-    /// Where to write.
-    #[must_use]
-    pub fn file(&self) -> &File {
-        &self.file
-    }
-
-    /// Gives it its name.
-    ///
-    /// # Errors
-    /// When it can't be written out or renamed.
-    pub fn finish(self) -> Result<File> {
-        if let Some((temp, path)) = self.name {
-            temp.persist(&path, 0o644)?;
-        }
-        Ok(self.file)
-    }
+    anyhow::anyhow!(
+        "{error:#}: make room with builder cache prune, or let NANOOS_CACHE name a directory where there is more"
+    )
 }
 
 /// A blob on its way into the cache. It leaves nothing behind unless it is finished.
