@@ -1,10 +1,12 @@
 //! The command line.
 
+pub(crate) mod cache;
 mod machine;
 
 use builder::platform::Platform;
 use builder::source::Source;
 use builder::source::endpoint::Mirror;
+use builder::source::order::Order;
 use clap::{Args, Parser, Subcommand};
 pub(crate) use machine::MachineArgs;
 use std::path::PathBuf;
@@ -12,9 +14,15 @@ use std::str::FromStr;
 
 const EXAMPLES: &str = "\
 Images:
-  NAME[:TAG|@DIGEST]         from a registry, by Docker's rules: nginx is docker.io/library/nginx:latest
-  docker-archive:FILE[:TAG]  from a file that docker save wrote
+  NAME[:TAG][@DIGEST]        from the Docker daemon, else podman, else a registry, whichever has it first (--image-src);
+                             by Docker's rules nginx is docker.io/library/nginx:latest
+  docker://NAME              from a registry only
+  docker-daemon:NAME|ID      from the Docker daemon only
+  podman:NAME|ID             from podman only
+  docker-archive:FILE[:TAG]  from a file that docker save or podman save wrote
   oci:DIR[:TAG]              from a directory with an OCI layout
+  oci-archive:FILE[:TAG]     from a tar of one
+  rootfs:FILE                from a tar of the root file system (--entrypoint says what to run)
 
 Examples:
   builder nginx                          make ./nginx.raw
@@ -26,8 +34,12 @@ Examples:
 
 Environment:
   NANOOS_CACHE       where blobs and the kernel are kept (else $XDG_CACHE_HOME/nanoos, else ~/.cache/nanoos)
+  NANOOS_CACHE_SIZE  how much is kept there beside kernels, such as 512M or 20G (else 10G); 0 keeps nothing
+  DOCKER_HOST        where the Docker daemon is: unix:///PATH or tcp://HOST:PORT
+  CONTAINER_HOST     where podman is, in the same way
   NANOOS_NO_INSTALL  set to 1: never install missing tools, even as root
   DOCKER_CONFIG      where Docker's config.json with registry credentials lies (else ~/.docker)
+  REGISTRY_AUTH_FILE podman's file with registry credentials, read after Docker's
   SOURCE_DATE_EPOCH  no time in the image is later than this";
 
 /// Turns a container image into a machine image that boots straight into the application.
@@ -54,6 +66,11 @@ pub(crate) enum Command {
         #[command(flatten)]
         kernel: KernelArgs,
     },
+    /// Show or empty the cache of layers and what is made of them
+    Cache {
+        #[command(subcommand)]
+        what: Option<cache::CacheCommand>,
+    },
 }
 
 /// A build.
@@ -72,12 +89,20 @@ pub(crate) struct Build {
     pub(crate) kernel_args: Option<String>,
 
     /// The platform to choose where an image is made for several: its architecture must be this machine's
-    #[arg(long, value_name = "OS/ARCH", default_value_t = Platform::host())]
+    #[arg(long, value_name = "OS/ARCH", default_value = "linux/amd64")]
     pub(crate) platform: Platform,
 
     /// A server that stands for Docker Hub, tried before it; may be repeated
     #[arg(long, value_name = "URL", env = "NANOOS_REGISTRY_MIRROR", value_delimiter = ',')]
     pub(crate) registry_mirror: Vec<MirrorArg>,
+
+    /// Where to look for an image that is only named, in this order
+    #[arg(long, value_name = "PLACES", default_value_t = Order::default())]
+    pub(crate) image_src: Order,
+
+    /// A file with certificates of authorities to trust for registries, beside the system's
+    #[arg(long, value_name = "FILE", env = "NANOOS_REGISTRY_CA")]
+    pub(crate) registry_ca: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) kernel: KernelArgs,

@@ -31,6 +31,7 @@ fn run(cli: Cli) -> Result<()> {
     cleanup::install()?;
     let progress = Progress::new();
     match cli.command {
+        Some(Command::Cache { what }) => cli::cache::run(what.as_ref(), &Cache::open(&cache::directory()?)?),
         Some(Command::Demo { port, kernel }) => demo::run(port, kernel.kernel.as_deref(), &progress),
         None => build(cli.build, &progress),
     }
@@ -53,7 +54,15 @@ fn build(build: Build, progress: &Progress) -> Result<()> {
 
     progress.step(format!("resolve {source} for {}", build.platform));
     let mirrors: Vec<Mirror> = build.registry_mirror.into_iter().filter_map(|mirror| mirror.0).collect();
-    let fetch = Fetch { platform: build.platform, mirrors: &mirrors, cache: &cache, progress };
+    let fetch = Fetch {
+        platform: build.platform,
+        order: &build.image_src,
+        registry_ca: build.registry_ca.as_deref(),
+        debug: build.machine.debug,
+        mirrors: &mirrors,
+        cache: &cache,
+        progress,
+    };
     let container = source.fetch(&fetch)?;
     ensure!(
         build.platform.arch.name == std::env::consts::ARCH,
@@ -72,5 +81,7 @@ fn build(build: Build, progress: &Progress) -> Result<()> {
     };
     let size = make(&machine, disk, &output, progress)?;
     progress.step(format!("done: {}, {}", output.path.display(), mebibytes(size)));
+    drop(machine);
+    cli::cache::trim(&cache, progress);
     Ok(())
 }
