@@ -164,6 +164,7 @@ impl Server {
         let seen = format!("{} from {}", request.line.trim(), request.offset);
         self.log.lock().unwrap().push(seen.clone());
         let path = request.line.split(' ').nth(1).unwrap_or_default();
+        let host = stream.local_addr()?;
         let mut head = |status: &str, more: &str, length: usize| {
             write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{more}Connection: close\r\n\r\n")
         };
@@ -172,7 +173,6 @@ impl Server {
             return stream.write_all(body.as_bytes());
         }
         if self.manner == Manner::Asking {
-            let host = stream.local_addr()?;
             if path.starts_with("/token") {
                 // printf me:secret | base64
                 let known = request.authorization == "Basic bWU6c2VjcmV0"
