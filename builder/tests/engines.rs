@@ -4,6 +4,7 @@
 mod part;
 mod support;
 
+use builder::digest::Digest;
 use part::{Part, run};
 use std::fs;
 use std::path::Path;
@@ -27,10 +28,9 @@ fn build(dir: &Path, image: &str, more: &[&str]) -> Command {
 struct Image(String);
 
 impl Image {
-    fn import(dir: &Path, name: &str, platform: &str) -> Self {
+    fn import(dir: &Path, name: &str) -> Self {
         let name = format!("nanoos-test-{name}-{}:latest", std::process::id());
-        let line = ["docker", "import", "--platform", platform, "--change", r#"CMD ["/app"]"#, "root.tar", &name];
-        run(dir, "docker.io", &line);
+        run(dir, "docker.io", &["docker", "import", "--change", r#"CMD ["/app"]"#, "root.tar", &name]);
         Image(name)
     }
 }
@@ -44,7 +44,7 @@ impl Drop for Image {
 #[test]
 fn the_docker_daemons_image_is_exported_once() {
     let dir = workshop();
-    let image = Image::import(dir.path(), "plain", "linux/amd64");
+    let image = Image::import(dir.path(), "plain");
     let id = run(dir.path(), "docker.io", &["docker", "image", "inspect", "--format", "{{.Id}}", &image.0]);
     let exports = |name: &str| stderr(&succeed(build(dir.path(), name, &[]))).matches("  export ").count();
     // Its name alone finds it in the daemon, before any registry is asked.
@@ -71,7 +71,16 @@ fn the_docker_daemons_image_is_exported_once() {
 #[test]
 fn an_image_for_another_platform_is_passed_over_and_named() {
     let dir = workshop();
-    let image = Image::import(dir.path(), "other", "linux/arm64");
+    let image = Image(format!("nanoos-test-other-{}:latest", std::process::id()));
+    let layer = tar(&[file("app", b"#!/bin/true\n")]);
+    let config = format!(
+        r#"{{"architecture":"arm64","os":"linux","config":{{"Cmd":["/app"]}},"rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#,
+        Digest::of(&layer)
+    );
+    let manifest = format!(r#"[{{"Config":"c.json","RepoTags":["{}"],"Layers":["l.tar"]}}]"#, image.0);
+    let archive = [("l.tar", &layer[..]), ("c.json", config.as_bytes()), ("manifest.json", manifest.as_bytes())];
+    fs::write(dir.path().join("other.tar"), tar(&archive.map(|(name, content)| file(name, content)))).unwrap();
+    run(dir.path(), "docker.io", &["docker", "load", "--input", "other.tar"]);
     let refused = refusal(build(dir.path(), &image.0, &["--image-src", "daemon"]));
     let name = format!("docker.io/library/{}", image.0);
     assert_eq!(

@@ -115,3 +115,51 @@ fn a_registry_of_a_private_authority_is_trusted_when_the_user_says_so() {
     fs::copy(at("ca.crt"), folder.join("ca.crt")).unwrap();
     succeed(pull(&[]));
 }
+
+#[test]
+fn indexes_with_attestations_and_layers_of_all_kinds_are_read() {
+    let dir = workshop();
+    let (_registry, address) = registry(dir.path(), serde_json::json!({ "http": {} }));
+    let plain = |name: &str| {
+        succeed(build(dir.path(), &format!("{address}/{name}"), &[]));
+        fs::read(dir.path().join("x.raw")).unwrap()
+    };
+    let push = |name: &str, more: &[&str]| {
+        let to = format!("docker://{address}/{name}");
+        let line = ["skopeo", "copy", "--quiet", "--dest-tls-verify=false"];
+        run(dir.path(), "skopeo", &[&line[..], more, &["oci:image:latest", &to]].concat());
+    };
+    push("app:gzip", &["--dest-compress-format", "gzip"]);
+    push("app:zstd", &["--dest-compress-format", "zstd"]);
+    push("app:chunked", &["--dest-compress-format", "zstd:chunked"]);
+    let disk = plain("app:gzip");
+    assert!(plain("app:zstd") == disk && plain("app:chunked") == disk);
+    // An index of this image, the same for another platform, and an attestation, as Docker's buildx pushes it.
+    let digest = |tag: &str| {
+        let from = format!("docker://{address}/app:{tag}");
+        let line = ["skopeo", "inspect", "--tls-verify=false", "--raw", &from];
+        let raw = Command::new(line[0]).args(&line[1..]).output().unwrap().stdout;
+        (builder::digest::Digest::of(&raw), raw.len())
+    };
+    let ((image, len), (other, other_len)) = (digest("gzip"), digest("zstd"));
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    let entry = |digest, size, os: &str, architecture: &str, more: &str| {
+        format!(
+            r#"{{"mediaType":"{kind}","digest":"{digest}","size":{size},"platform":{{"os":"{os}","architecture":"{architecture}"}}{more}}}"#
+        )
+    };
+    let attestation = format!(
+        r#","annotations":{{"vnd.docker.reference.type":"attestation-manifest","vnd.docker.reference.digest":"{image}"}}"#
+    );
+    let index = format!(
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{},{},{}]}}"#,
+        entry(other, other_len, "unknown", "unknown", &attestation),
+        entry(other, other_len, "linux", "arm64", ""),
+        entry(image, len, "linux", "amd64", ""),
+    );
+    fs::write(dir.path().join("index"), index).unwrap();
+    let put = ["-X", "PUT", "-H", "Content-Type: application/vnd.oci.image.index.v1+json", "--data-binary", "@index"];
+    let url = format!("http://{address}/v2/app/manifests/many");
+    run(dir.path(), "curl", &[&["curl", "--fail", "--silent", "--show-error"], &put[..], &[&url]].concat());
+    assert!(plain("app:many") == disk);
+}

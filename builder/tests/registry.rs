@@ -256,7 +256,8 @@ fn a_damaged_blob_is_refused_and_not_kept() {
     assert_eq!(support::names(&dir.path().join("blobs/sha256/partial")), [""; 0]);
 
     let registry = Registry::start(Manner::DamagingLayers, &large_layer());
-    let refusal = layer_of(&registry.pull(&cache).unwrap()).unwrap_err().to_string();
+    let came = layer_of(&registry.pull(&cache).unwrap()).map(|bytes| bytes.len());
+    let refusal = came.unwrap_err().to_string();
     let expected = format!("pull layer {} from http://{}: ", Digest::of(&large_layer()).short(), registry.address);
     assert!(refusal.starts_with(&expected) && refusal.contains("Invalid digest. Expected sha256:"), "{refusal}");
     assert_eq!(support::names(&dir.path().join("blobs/sha256/partial")), [""; 0]);
@@ -421,4 +422,75 @@ fn a_registrys_refusal_says_what_to_do() {
         refusal.starts_with("127.0.0.1:1/app:latest: http://127.0.0.1:1: ") && refusal.contains("refused"),
         "{refusal}"
     );
+}
+
+#[test]
+fn a_full_disk_is_told_with_the_way_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Registry::start(Manner::Well, &large_layer());
+    kernel(&dir.path().join("kernel"));
+    fs::create_dir(dir.path().join("cache")).unwrap();
+    let image = format!("docker://{}/app", registry.address);
+    let build = builder(dir.path(), &[&image, "--kernel", "kernel", "-o", "x.raw"]);
+    // A small disk of the test's own: it needs root, and nobody else sees it.
+    let mut small = Command::new("unshare");
+    small.args(["-m", "sh", "-c", "mount -t tmpfs -o size=2m none cache && exec \"$@\"", "sh"]);
+    small.arg(build.get_program()).args(build.get_args()).current_dir(dir.path());
+    for (name, value) in build.get_envs() {
+        match value {
+            Some(value) => small.env(name, value),
+            None => small.env_remove(name),
+        };
+    }
+    let refused = refusal(small);
+    let layer = Digest::of(&large_layer());
+    let path = dir.path().join("cache/blobs/sha256").join(layer.hex());
+    let expected = format!(
+        "pull layer {} from http://{}: write {}: No space left on device (os error 28): make room with builder cache \
+         prune, or let NANOOS_CACHE name a directory where there is more",
+        layer.short(),
+        registry.address,
+        path.display()
+    );
+    assert!(refused.ends_with(&expected), "{refused}\n{expected}");
+    assert_eq!(support::names(dir.path()), ["cache", "kernel"]);
+}
+
+#[test]
+fn the_cache_is_shown_and_kept_within_its_size() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Registry::start(Manner::Well, &large_layer());
+    kernel(&dir.path().join("kernel"));
+    let image = format!("docker://{}/app", registry.address);
+    let build = || builder(dir.path(), &[&image, "--kernel", "kernel", "-o", "x.raw"]);
+    let cache = |arguments: &[&str]| {
+        let output = succeed(builder(dir.path(), &[&["cache"], arguments].concat()));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let blobs = || support::names(&dir.path().join("cache/blobs/sha256"));
+    succeed(build());
+    fs::create_dir(dir.path().join("cache/kernel")).unwrap();
+    fs::write(dir.path().join("cache/kernel/vmlinuz"), vec![0; 2048]).unwrap();
+    let shown = cache(&[]);
+    assert!(shown.contains("\nblobs                 7.6 MiB       2 files, used just now\n"), "{shown}");
+    assert!(shown.contains("\nkernel                2.0 KiB       1 file, used just now, not pruned\n"), "{shown}");
+    assert!(shown.contains(" of 10.0 GiB (NANOOS_CACHE_SIZE)\n"), "{shown}");
+    let json: serde_json::Value = serde_json::from_str(&cache(&["ls", "--json"])).unwrap();
+    assert_eq!(json["kinds"][0]["kind"], "blobs");
+    assert_eq!(json["kinds"][0]["files"], 2);
+    // What was used just now stays, unless all is to go.
+    assert!(cache(&["prune", "--size", "1M"]).starts_with("removed 0 files, "));
+    assert!(cache(&["prune", "--all"]).starts_with("removed "));
+    assert_eq!(blobs(), ["partial"]);
+    let mut command = build();
+    command.env("NANOOS_CACHE_SIZE", "0");
+    succeed(command);
+    assert_eq!(blobs(), ["partial"]);
+    let mut command = build();
+    command.env("NANOOS_CACHE_SIZE", "much");
+    let words = support::stderr(&succeed(command));
+    let expected = "warning: the cache is not kept within its size: NANOOS_CACHE_SIZE=much: \"much\" is not a size: write \
+                    bytes, or a number with K, M, G or T, such as 512M or 20G";
+    assert!(words.contains(expected), "{words}");
+    assert!(dir.path().join("cache/kernel/vmlinuz").exists());
 }

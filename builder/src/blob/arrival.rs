@@ -45,7 +45,13 @@ impl Arrival {
                 let file = file.clone();
                 drop(came);
                 let wanted = usize::try_from(here).map_or(buffer.len(), |here| here.min(buffer.len()));
-                return file.read_at(&mut buffer[..wanted], position);
+                return match file.read_at(&mut buffer[..wanted], position)? {
+                    // Not an end, which only verification makes.
+                    0 if wanted > 0 => {
+                        Err(io::Error::other("its file in the cache was cut while it came: build again"))
+                    }
+                    read => Ok(read),
+                };
             }
             came = self.news.wait(came).unwrap_or_else(PoisonError::into_inner);
         }
@@ -142,6 +148,14 @@ mod tests {
         let (delivery, blob) = Delivery::new(10);
         drop(delivery);
         assert!(blob.read_all(100).unwrap_err().to_string().contains("ended early"));
+    }
+
+    #[test]
+    fn a_file_that_is_cut_is_no_end() {
+        let file = Arc::new(tempfile::tempfile().unwrap());
+        let (delivery, blob) = Delivery::new(10);
+        delivery.came(&file, 10);
+        assert!(blob.read_all(100).unwrap_err().to_string().ends_with("was cut while it came: build again"));
     }
 
     #[test]

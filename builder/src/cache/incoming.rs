@@ -51,7 +51,7 @@ struct Lock(Arc<File>, PathBuf);
 impl Drop for Lock {
     fn drop(&mut self) {
         // Nothing came, or what came was given up.
-        if self.0.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+        if self.0.metadata().is_ok_and(|metadata| metadata.len() == 0) && is_at(&self.0, &self.1) {
             let _ = fs::remove_file(&self.1);
         }
         // It goes with the last open file in any case.
@@ -155,7 +155,20 @@ impl Incoming {
         Ok(())
     }
 
-    /// Gives up all that has come.
+    /// Gives up all that has come and was read already: the next download begins anew, and readers keep what they have.
+    ///
+    /// # Errors
+    /// When the file can't be removed.
+    pub fn abandon(&self) -> Result<()> {
+        match &self.place {
+            Place::Partial(partial, _) => {
+                fs::remove_file(partial).with_context(|| format!("remove {}", partial.display()))
+            }
+            Place::Temporary(_) => Ok(()),
+        }
+    }
+
+    /// Gives up all that has come, and begins anew: not for what has readers.
     ///
     /// # Errors
     /// When the file can't be cut.

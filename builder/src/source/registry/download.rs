@@ -238,9 +238,11 @@ impl Task<'_> {
 
     /// Gives up what has come. Another server can mend it only if nobody can have read it yet.
     fn damaged(&mut self, error: anyhow::Error) -> Failure {
+        if self.delivery.is_some() {
+            return Failure::Fatal(self.incoming.abandon().err().unwrap_or(error));
+        }
         match self.incoming.restart() {
-            Ok(()) if self.delivery.is_none() => Failure::Server(error),
-            Ok(()) => Failure::Fatal(error),
+            Ok(()) => Failure::Server(error),
             Err(restart) => Failure::Fatal(restart),
         }
     }
