@@ -103,14 +103,24 @@ impl TempFile {
     ///
     /// # Errors
     /// When the content can't be written out or the file not be renamed.
-    pub fn persist(mut self, path: &Path, permissions: u32) -> Result<()> {
+    pub fn persist(self, path: &Path, permissions: u32) -> Result<()> {
+        if let Some(file) = &self.0 {
+            file.as_file().sync_all().with_context(|| format!("write out {}", path.display()))?;
+        }
+        self.rename(path, permissions)
+    }
+
+    /// As [`TempFile::persist`], for what is verified when it is read: it is not waited for the disk.
+    ///
+    /// # Errors
+    /// When the file can't be renamed.
+    pub fn rename(mut self, path: &Path, permissions: u32) -> Result<()> {
         use std::os::unix::fs::PermissionsExt;
         let Some(file) = self.0.take() else { return Ok(()) };
         let shown = path.display();
         file.as_file()
             .set_permissions(PermissionsExt::from_mode(permissions))
             .with_context(|| format!("chmod {shown}"))?;
-        file.as_file().sync_all().with_context(|| format!("write out {shown}"))?;
         file.persist(path)
             .map_err(|error| error.error)
             .with_context(|| format!("rename a temporary file to {shown}"))?;

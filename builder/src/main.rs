@@ -11,12 +11,9 @@ use builder::output::{Format, Output};
 use builder::progress::{Progress, mebibytes, printable};
 use builder::source::Fetch;
 use builder::source::endpoint::Mirror;
-use builder::cleanup::{self, TempFile};
-use builder::{cmdline, tools};
+use builder::{cleanup, cmdline, tools};
 use clap::Parser;
 use cli::{Build, Cli, Command};
-use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -34,8 +31,8 @@ fn run(cli: Cli) -> Result<()> {
     cleanup::install()?;
     let progress = Progress::new();
     match cli.command {
+        Some(Command::Cache { what }) => cli::cache::run(what.as_ref(), &Cache::open(&cache::directory()?)?),
         Some(Command::Demo { port, kernel }) => demo::run(port, kernel.kernel.as_deref(), &progress),
-        Some(Command::Inspect(inspect)) => inspect.run(),
         None => build(cli.build, &progress),
     }
 }
@@ -48,7 +45,7 @@ fn build(build: Build, progress: &Progress) -> Result<()> {
     let options = build.machine.options();
     // What can be refused is refused before the work that takes time.
     let disk = output.begin()?;
-    let mut needs = Vec::new();
+    let mut needs = vec![tools::MKSQUASHFS];
     if output.format == Format::Qcow2 {
         needs.push(tools::QEMU_IMG);
     }
@@ -57,7 +54,15 @@ fn build(build: Build, progress: &Progress) -> Result<()> {
 
     progress.step(format!("resolve {source} for {}", build.platform));
     let mirrors: Vec<Mirror> = build.registry_mirror.into_iter().filter_map(|mirror| mirror.0).collect();
-    let fetch = Fetch { platform: build.platform, mirrors: &mirrors, cache: &cache, progress };
+    let fetch = Fetch {
+        platform: build.platform,
+        order: &build.image_src,
+        registry_ca: build.registry_ca.as_deref(),
+        debug: build.machine.debug,
+        mirrors: &mirrors,
+        cache: &cache,
+        progress,
+    };
     let container = source.fetch(&fetch)?;
     ensure!(
         build.platform.arch.name == std::env::consts::ARCH,
@@ -74,20 +79,9 @@ fn build(build: Build, progress: &Progress) -> Result<()> {
         cmdline,
         kernel: find::find(build.kernel.kernel.as_deref(), build.platform.arch, &cache::directory()?, progress)?,
     };
-    let provenance = build.provenance.as_deref().map(begin_provenance).transpose()?;
-    let made = make(&machine, disk, &output, &cache, progress)?;
-    if let Some((file, path)) = provenance {
-        file.reopen()?.write_all(&made.provenance.to_json()?).with_context(|| format!("--provenance {}", path.display()))?;
-        file.persist(path, 0o644)?;
-    }
-    progress.step(format!("done: {}, {}", output.path.display(), mebibytes(made.len)));
+    let size = make(&machine, disk, &output, progress)?;
+    progress.step(format!("done: {}, {}", output.path.display(), mebibytes(size)));
+    drop(machine);
+    cli::cache::trim(&cache, progress);
     Ok(())
-}
-
-/// A temporary file beside the provenance's, which tells early that it can't be written.
-fn begin_provenance(path: &Path) -> Result<(TempFile, &Path)> {
-    let directory = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-    let shown = path.display();
-    ensure!(!path.is_dir(), "--provenance {shown}: this is a directory; name a file");
-    Ok((TempFile::new_in(directory).with_context(|| format!("--provenance {shown}"))?, path))
 }

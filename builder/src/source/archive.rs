@@ -26,11 +26,20 @@ struct Image {
     layers: Vec<String>,
 }
 
+/// What the user calls the archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As `docker save` writes it; where that is an OCI layout too, either will do.
+    Docker,
+    /// An OCI layout in a tar.
+    Oci,
+}
+
 /// Reads the image from an archive, which may be compressed as a whole.
 ///
 /// # Errors
 /// When it is no such archive, has no image with the tag, or one that is damaged.
-pub fn read(archive: &Path, tag: Option<&str>, fetch: &Fetch<'_>) -> Result<Container> {
+pub fn read(archive: &Path, tag: Option<&str>, form: Form, fetch: &Fetch<'_>) -> Result<Container> {
     ensure!(!archive.is_dir(), "a directory, not an archive: for an OCI layout, use oci:");
     let archive = match Blob::open(archive) {
         Ok(archive) => archive,
@@ -40,9 +49,12 @@ pub fn read(archive: &Path, tag: Option<&str>, fetch: &Fetch<'_>) -> Result<Cont
     let blob = plain(archive, fetch)?;
     let members = members(&blob)?;
     let files = |name: &str| Ok(members.get(name.as_bytes()).cloned());
+    let is_layout = members.contains_key(&b"index.json"[..]);
     match files("manifest.json")? {
+        _ if form == Form::Oci && is_layout => layout::read(&files, tag, fetch.platform),
+        Some(_) if form == Form::Oci => bail!("it has no index.json, so it is no OCI layout: use docker-archive:"),
         Some(manifest) => read_images(&manifest, &files, tag, fetch.platform),
-        None if members.contains_key(&b"index.json"[..]) => layout::read(&files, tag, fetch.platform),
+        None if is_layout => layout::read(&files, tag, fetch.platform),
         None => bail!("it has neither manifest.json nor index.json, so it is not an image that docker save wrote"),
     }
 }
@@ -99,7 +111,7 @@ fn members(archive: &Blob) -> Result<HashMap<Vec<u8>, Blob>> {
 }
 
 /// `./a/../b` as `b`. Names in the archive only ever find other members of it.
-fn clean(name: &[u8]) -> Vec<u8> {
+pub(super) fn clean(name: &[u8]) -> Vec<u8> {
     let mut names: Vec<&[u8]> = Vec::new();
     for component in path::components(name) {
         if component == b".." {
@@ -111,7 +123,12 @@ fn clean(name: &[u8]) -> Vec<u8> {
     names.join(&b'/')
 }
 
-fn read_images(manifest: &Blob, files: &layout::Files<'_>, tag: Option<&str>, platform: Platform) -> Result<Container> {
+pub(super) fn read_images(
+    manifest: &Blob,
+    files: &layout::Files<'_>,
+    tag: Option<&str>,
+    platform: Platform,
+) -> Result<Container> {
     let images: Vec<Image> = serde_json::from_slice(&manifest.read_all(MAX_DOCUMENT)?).context("read manifest.json")?;
     let image = choose(&images, tag)?;
     let member = |name: &str| {

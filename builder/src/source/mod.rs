@@ -1,10 +1,14 @@
-//! Where images come from: a registry, a file that `docker save` wrote, an OCI layout.
+//! Where images come from: a container engine of this machine, a registry, or files.
 
 pub mod archive;
 pub mod credentials;
 pub mod endpoint;
+pub mod engine;
+mod export;
 pub mod layout;
+pub mod order;
 pub mod registry;
+mod rootfs;
 
 use crate::cache::Cache;
 use crate::digest::Digest;
@@ -14,45 +18,75 @@ use crate::platform::Platform;
 use crate::progress::Progress;
 use anyhow::{Context, Result, bail, ensure};
 use endpoint::Mirror;
+use engine::Engine;
 use oci_client::Reference;
+use order::Order;
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// An image as the user names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// In a registry, by Docker's rules: `nginx` is `docker.io/library/nginx:latest`.
+    /// Wherever it is, in the order of [`Fetch::order`]. By Docker's rules `nginx` is `docker.io/library/nginx:latest`.
+    Anywhere(Reference),
+    /// In a registry, and nowhere else.
     Registry(Reference),
+    /// In a container engine, by name or ID.
+    Engine(Engine, String),
     /// In a file that `docker save` wrote, by a tag where it has several images.
     DockerArchive(PathBuf, Option<String>),
     /// In a directory with an OCI layout, by a tag where it has several images.
     OciLayout(PathBuf, Option<String>),
+    /// In a file with an OCI layout, by a tag where it has several images.
+    OciArchive(PathBuf, Option<String>),
+    /// A tar of files that is the whole root.
+    RootFs(PathBuf),
 }
+
+/// What makes a file's path of what follows it.
+type Located = fn(PathBuf, Option<String>) -> Source;
+
+/// How a place is written, what messages call it, and what it makes.
+const PLACES: &[(&str, &str, Located)] = &[
+    ("docker-archive:", "the archive", Source::DockerArchive),
+    ("oci-archive:", "the archive", Source::OciArchive),
+    ("oci:", "the directory", Source::OciLayout),
+];
 
 impl FromStr for Source {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let located = |rest: &str, what: &str| {
-            ensure!(!rest.is_empty(), "{text}: the name of {what} is missing");
-            Ok(split_tag(rest))
-        };
-        if let Some(rest) = text.strip_prefix("docker-archive:") {
-            return located(rest, "the archive").map(|(path, tag)| Source::DockerArchive(path, tag));
+        for (prefix, what, source) in PLACES {
+            if let Some(rest) = text.strip_prefix(prefix) {
+                ensure!(!rest.is_empty(), "{text}: the name of {what} is missing");
+                let (path, tag) = split_tag(rest);
+                return Ok(source(path, tag));
+            }
         }
-        if let Some(rest) = text.strip_prefix("oci:") {
-            return located(rest, "the directory").map(|(path, tag)| Source::OciLayout(path, tag));
+        if let Some(rest) = text.strip_prefix("rootfs:") {
+            ensure!(!rest.is_empty(), "{text}: the name of the tar is missing");
+            return Ok(Source::RootFs(rest.into()));
         }
+        for engine in Engine::ALL {
+            if let Some(rest) = text.strip_prefix(engine.prefix()) {
+                ensure!(!rest.is_empty(), "{text}: the name of the image is missing");
+                return Ok(Source::Engine(*engine, engine::name(rest)?));
+            }
+        }
+        let (text, only_registry) = text.strip_prefix("docker://").map_or((text, false), |rest| (rest, true));
         let reference = Reference::from_str(text).map_err(|error| {
             let advice = if Path::new(text).exists() {
-                format!("; for a file or directory write docker-archive:{text} or oci:{text}")
+                format!("; for a file or directory write docker-archive:{text}, oci:{text} or rootfs:{text}")
             } else {
                 String::new()
             };
             anyhow::anyhow!("{text:?} is not the name of an image: {error}{advice}")
         })?;
-        Ok(Source::Registry(reference))
+        Ok(if only_registry { Source::Registry(reference) } else { Source::Anywhere(reference) })
     }
 }
 
@@ -76,7 +110,11 @@ impl fmt::Display for Source {
             tag.as_ref().map_or(Ok(()), |tag| write!(f, ":{tag}"))
         };
         match self {
-            Source::Registry(reference) => write!(f, "{}", reference.whole()),
+            Source::Anywhere(reference) => write!(f, "{}", reference.whole()),
+            Source::Registry(reference) => write!(f, "docker://{}", reference.whole()),
+            Source::Engine(engine, name) => write!(f, "{}{name}", engine.prefix()),
+            Source::OciArchive(path, tag) => tagged(f, "oci-archive", path, tag),
+            Source::RootFs(path) => write!(f, "rootfs:{}", path.display()),
             Source::DockerArchive(path, tag) => tagged(f, "docker-archive", path, tag),
             Source::OciLayout(path, tag) => tagged(f, "oci", path, tag),
         }
@@ -94,23 +132,33 @@ impl Source {
             let cut = endings.iter().find_map(|ending| name.strip_suffix(ending)).map(str::to_owned);
             cut.unwrap_or(name)
         };
+        let last = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
         let stem = match self {
-            Source::Registry(reference) => reference.repository().rsplit('/').next().unwrap_or_default().to_owned(),
+            Source::Anywhere(reference) | Source::Registry(reference) => last(reference.repository()),
+            // The tag is behind the last slash, a port before it.
+            Source::Engine(_, name) => {
+                last(name).split(['@', ':']).find(|part| *part != "sha256").unwrap_or_default().to_owned()
+            }
             Source::DockerArchive(path, _) | Source::OciLayout(path, _) => of_path(path),
+            Source::OciArchive(path, _) | Source::RootFs(path) => of_path(path),
         };
         if stem.is_empty() { "image".to_owned() } else { stem }
     }
 
-    /// Fetches the image: afterwards everything that a build needs is on this machine and verified, but for the
-    /// layers' contents, whose digests are checked when they are merged.
+    /// Fetches the image: afterwards its configuration is on this machine and verified. Its layers may still be on their
+    /// way; their contents are verified when they are read.
     ///
     /// # Errors
     /// When the image is not there, not for the platform, damaged, or no container image.
     pub fn fetch(&self, fetch: &Fetch<'_>) -> Result<Container> {
         match self {
+            Source::Anywhere(reference) => order::fetch(reference, fetch),
             Source::Registry(reference) => registry::pull(reference, fetch),
-            Source::DockerArchive(path, tag) => archive::read(path, tag.as_deref(), fetch),
+            Source::Engine(engine, name) => engine::fetch(*engine, std::slice::from_ref(name), fetch),
+            Source::DockerArchive(path, tag) => archive::read(path, tag.as_deref(), archive::Form::Docker, fetch),
+            Source::OciArchive(path, tag) => archive::read(path, tag.as_deref(), archive::Form::Oci, fetch),
             Source::OciLayout(path, tag) => layout::read_directory(path, tag.as_deref(), fetch.platform),
+            Source::RootFs(path) => rootfs::read(path),
         }
         .with_context(|| self.to_string())
     }
@@ -121,6 +169,12 @@ impl Source {
 pub struct Fetch<'a> {
     /// The platform to choose where an image is made for several.
     pub platform: Platform,
+    /// Where to look for an image that is only named.
+    pub order: &'a Order,
+    /// A file with certificates of authorities to trust for registries, beside the system's.
+    pub registry_ca: Option<&'a Path>,
+    /// Whether to say what is passed over.
+    pub debug: bool,
     /// Stand-ins for Docker Hub, to be tried in this order before it.
     pub mirrors: &'a [Mirror],
     /// Where blobs are kept.
@@ -140,6 +194,11 @@ pub struct Container {
     pub config: ImageConfig,
     /// Its layers.
     pub layers: Vec<Layer>,
+}
+
+/// What an earlier build made of a layer, which then needs neither a download nor an export.
+fn packed(_cache: &Cache, _diff_id: &Digest) -> Option<Arc<File>> {
+    None
 }
 
 /// Refuses an image without any layer before later steps wonder.
@@ -169,6 +228,8 @@ mod tests {
             let source: Source = text.parse().unwrap();
             assert_eq!((source.to_string().as_str(), source.stem().as_str()), (full, stem), "{text}");
         }
+        let only = "docker://nginx:1".parse::<Source>().unwrap();
+        assert_eq!((only.to_string().as_str(), only.stem().as_str()), ("docker://docker.io/library/nginx:1", "nginx"));
         let digest = format!("nginx@sha256:{}", "0".repeat(64));
         assert_eq!(digest.parse::<Source>().unwrap().to_string(), format!("docker.io/library/{digest}"));
     }
@@ -186,10 +247,26 @@ mod tests {
     }
 
     #[test]
+    fn images_of_an_engine_have_a_name_or_an_id() {
+        let id = format!("sha256:{}", "ab".repeat(32));
+        for (text, full, stem) in [
+            ("docker-daemon:nginx", "docker-daemon:nginx", "nginx"),
+            ("docker-daemon:localhost:5000/a/web:1.2", "docker-daemon:localhost:5000/a/web:1.2", "web"),
+            ("podman:localhost/app@sha256:00", "podman:localhost/app@sha256:00", "app"),
+            (&format!("docker-daemon:{id}"), &format!("docker-daemon:{id}"), &"ab".repeat(32)),
+        ] {
+            let source: Source = text.parse().unwrap();
+            assert_eq!((source.to_string().as_str(), source.stem().as_str()), (full, stem), "{text}");
+        }
+        let refused = "docker-daemon:../x?y".parse::<Source>().unwrap_err().to_string();
+        assert_eq!(refused, "\"../x?y\" is neither the name nor the ID of an image");
+    }
+
+    #[test]
     fn what_names_no_image_is_refused_with_advice() {
         let refused = |text: &str| text.parse::<Source>().unwrap_err().to_string();
         assert!(refused("NGINX").starts_with("\"NGINX\" is not the name of an image: "));
-        assert!(refused("/").ends_with("; for a file or directory write docker-archive:/ or oci:/"));
+        assert!(refused("/").ends_with("; for a file or directory write docker-archive:/, oci:/ or rootfs:/"));
         assert_eq!(refused("oci:"), "oci:: the name of the directory is missing");
     }
 }

@@ -97,8 +97,20 @@ pub(crate) fn builder(directory: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_builder"));
     command.current_dir(directory).args(arguments);
     command.env("NANOOS_CACHE", directory.join("cache")).env("NANOOS_NO_INSTALL", "1");
-    command.env("DOCKER_CONFIG", directory.join("no-docker"));
-    for name in ["SOURCE_DATE_EPOCH", "NANOOS_REGISTRY_MIRROR", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+    command.env("DOCKER_CONFIG", directory.join("no-docker")).env("HOME", directory);
+    command.env_remove("XDG_RUNTIME_DIR").env_remove("XDG_CONFIG_HOME").env_remove("REGISTRY_AUTH_FILE");
+    for name in [
+        "SOURCE_DATE_EPOCH",
+        "NANOOS_REGISTRY_MIRROR",
+        "NANOOS_REGISTRY_CA",
+        "NANOOS_CACHE_SIZE",
+        "DOCKER_HOST",
+        "CONTAINER_HOST",
+        "http_proxy",
+        "HTTP_PROXY",
+        "all_proxy",
+        "ALL_PROXY",
+    ] {
         command.env_remove(name);
     }
     command

@@ -1,10 +1,17 @@
 //! Blobs: runs of bytes that an image is made of, wherever they lie.
 
+mod arrival;
+mod kept;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
+
+pub use arrival::{Arrival, Delivery};
+use kept::Check;
+pub use kept::Kept;
 
 /// O_NONBLOCK (open(2)).
 const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits() as i32;
@@ -18,6 +25,17 @@ pub enum Blob {
         /// The file.
         file: Arc<File>,
         /// Where the blob starts, in bytes.
+        offset: u64,
+        /// Its length in bytes.
+        len: u64,
+    },
+    /// A file of the cache, verified as it is read from its start to its end.
+    Kept(Arc<Kept>),
+    /// A part of a blob that is still on its way.
+    Arriving {
+        /// The whole blob.
+        arrival: Arc<Arrival>,
+        /// Where this part starts, in bytes.
         offset: u64,
         /// Its length in bytes.
         len: u64,
@@ -56,7 +74,8 @@ impl Blob {
     #[must_use]
     pub fn len(&self) -> u64 {
         match self {
-            Blob::File { len, .. } => *len,
+            Blob::File { len, .. } | Blob::Arriving { len, .. } => *len,
+            Blob::Kept(kept) => kept.len(),
             Blob::Memory(bytes) => bytes.len() as u64,
         }
     }
@@ -74,6 +93,10 @@ impl Blob {
         let length = length.min(self.len() - start);
         match self {
             Blob::File { file, offset, .. } => Blob::File { file: file.clone(), offset: offset + start, len: length },
+            Blob::Kept(kept) => Blob::File { file: kept.file().clone(), offset: start, len: length },
+            Blob::Arriving { arrival, offset, .. } => {
+                Blob::Arriving { arrival: arrival.clone(), offset: offset + start, len: length }
+            }
             Blob::Memory(bytes) => {
                 // Both bounds are within a slice's length, so they fit usize.
                 let range = start as usize..(start + length) as usize;
@@ -85,7 +108,11 @@ impl Blob {
     /// A reader at the blob's start. Readers don't disturb each other.
     #[must_use]
     pub fn reader(&self) -> BlobReader {
-        BlobReader { blob: self.clone(), position: 0 }
+        let check = match self {
+            Blob::Kept(kept) => Some(Check::new(kept)),
+            _ => None,
+        };
+        BlobReader { blob: self.clone(), position: 0, check }
     }
 
     /// All bytes, refused above `limit`.
@@ -108,6 +135,7 @@ impl Blob {
 pub struct BlobReader {
     blob: Blob,
     position: u64,
+    check: Option<Check>,
 }
 
 impl Read for BlobReader {
@@ -116,6 +144,16 @@ impl Read for BlobReader {
         let wanted = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
         let read = match &self.blob {
             Blob::File { file, offset, .. } => file.read_at(&mut buffer[..wanted], offset + self.position)?,
+            Blob::Kept(kept) => kept.file().read_at(&mut buffer[..wanted], self.position)?,
+            Blob::Arriving { arrival, offset, len } => {
+                // At the end of the whole blob, what is waited for is that it is verified.
+                let ends = offset + len == arrival.len();
+                if wanted == 0 && (buffer.is_empty() || !ends) {
+                    return Ok(0);
+                }
+                let wanted = if wanted == 0 { buffer.len() } else { wanted };
+                arrival.read_at(&mut buffer[..wanted], offset + self.position)?
+            }
             Blob::Memory(bytes) => {
                 let start = self.position as usize; // within the slice, so within usize
                 buffer[..wanted].copy_from_slice(&bytes[start..start + wanted]);
@@ -123,6 +161,12 @@ impl Read for BlobReader {
             }
         };
         self.position += read as u64;
+        if let Some(check) = &mut self.check {
+            check.update(&buffer[..read]);
+            if read == 0 && !buffer.is_empty() {
+                check.verify()?;
+            }
+        }
         Ok(read)
     }
 }

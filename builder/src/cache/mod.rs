@@ -1,0 +1,170 @@
+//! The cache, by what things contain: blobs at `blobs/sha256/<digest>` in the cache directory, and beside them what is made
+//! of them. A file is whole from the moment it has its name, and whoever uses one has it open, so any number of builders
+//! can share a cache, and prune it, without waiting for each other.
+
+mod derived;
+mod incoming;
+pub mod prune;
+pub mod size;
+pub mod stock;
+
+use crate::blob::{Blob, Kept};
+use crate::digest::Digest;
+use anyhow::{Context, Result};
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+pub use derived::{Draft, Kind};
+pub use incoming::{Claim, Incoming, Unnamed};
+
+/// The cache directory: `NANOOS_CACHE`, else `nanoos` in `XDG_CACHE_HOME`, else in `~/.cache`.
+///
+/// # Errors
+/// When none of these is set.
+pub fn directory() -> Result<PathBuf> {
+    locate(|name| std::env::var_os(name).filter(|value| !value.is_empty()))
+}
+
+fn locate(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
+    variable("NANOOS_CACHE")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(variable("XDG_CACHE_HOME")?).join("nanoos")))
+        .or_else(|| Some(PathBuf::from(variable("HOME")?).join(".cache/nanoos")))
+        .context("no place for the cache: set NANOOS_CACHE to a directory (HOME is not set)")
+}
+
+/// A cache of blobs, and of what is made of them.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    directory: PathBuf,
+    blobs: PathBuf,
+}
+
+impl Cache {
+    /// The cache in this directory, which is made where it is missing.
+    ///
+    /// # Errors
+    /// When the directory can't be made.
+    pub fn open(directory: &Path) -> Result<Self> {
+        let blobs = directory.join("blobs/sha256");
+        fs::create_dir_all(blobs.join("partial"))
+            .with_context(|| format!("create the cache {} (NANOOS_CACHE names another directory)", blobs.display()))?;
+        Ok(Cache { directory: directory.to_owned(), blobs })
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The blob with this digest, if it is here and whole: for what is small. One that was damaged on this disk is removed,
+    /// so that it is pulled again.
+    ///
+    /// # Errors
+    /// When it is here and can't be read.
+    pub fn get(&self, digest: &Digest) -> Result<Option<Blob>> {
+        let Some(blob) = self.kept(digest, None)? else { return Ok(None) };
+        let path = self.path(digest);
+        // A slice is not verified by its reader, which would complain of what is mended here.
+        let plain = blob.slice(0, blob.len());
+        let found = Digest::of_reader(plain.reader()).with_context(|| format!("read {}", path.display()))?;
+        if found == *digest {
+            return Ok(Some(blob));
+        }
+        fs::remove_file(&path).with_context(|| format!("remove the damaged {}", path.display()))?;
+        Ok(None)
+    }
+
+    /// The blob with this digest, if it is here, which counts as its use. Its reader verifies it. One of another length than
+    /// `len` bytes, where that is known, is removed: it is what a power failure leaves.
+    ///
+    /// # Errors
+    /// When it is here and can't be opened.
+    pub fn kept(&self, digest: &Digest, len: Option<u64>) -> Result<Option<Blob>> {
+        let path = self.path(digest);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("open {}", path.display())),
+        };
+        touch(&file);
+        let kept = Kept::new(file, *digest, path.clone()).with_context(|| format!("read {}", path.display()))?;
+        let blob = Blob::Kept(Arc::new(kept));
+        if len.is_some_and(|len| len != blob.len()) {
+            fs::remove_file(&path).with_context(|| format!("remove the damaged {}", path.display()))?;
+            return Ok(None);
+        }
+        Ok(Some(blob))
+    }
+
+    /// A file without a name, for what is too large for memory and needed only now. It goes with the program.
+    ///
+    /// # Errors
+    /// When none can be created in the cache.
+    pub fn nameless(&self) -> Result<File> {
+        tempfile::tempfile_in(&self.blobs)
+            .with_context(|| format!("create a temporary file in {}", self.blobs.display()))
+    }
+
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.blobs.join(digest.hex())
+    }
+}
+
+/// Notes that a file was used now, which keeps it longer. In a cache that another user shares it can't be noted, and the
+/// file may go sooner than it should, which costs time only.
+fn touch(file: &File) {
+    let _ = file.set_modified(SystemTime::now());
+}
+
+/// Why something can't be written into the cache, with the way out where there is no room.
+#[must_use]
+pub fn no_room(error: io::Error, what: String) -> anyhow::Error {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    let full = matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge);
+    let error = anyhow::Error::new(error).context(what);
+    if !full {
+        return error;
+    }
+    anyhow::anyhow!(
+        "{error:#}: make room with builder cache prune, or let NANOOS_CACHE name a directory where there is more"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_directory_is_found_as_documented() {
+        let locate = |set: &[(&str, &str)]| {
+            let set = set.to_vec();
+            locate(|name| set.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value)))
+        };
+        let all = [("NANOOS_CACHE", "/n"), ("XDG_CACHE_HOME", "/x"), ("HOME", "/h")];
+        assert_eq!(locate(&all).unwrap(), Path::new("/n"));
+        assert_eq!(locate(&all[1..]).unwrap(), Path::new("/x/nanoos"));
+        assert_eq!(locate(&all[2..]).unwrap(), Path::new("/h/.cache/nanoos"));
+        assert!(locate(&[]).unwrap_err().to_string().contains("set NANOOS_CACHE"));
+    }
+
+    #[test]
+    fn a_blob_that_rots_in_the_cache_is_removed_and_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path()).unwrap();
+        let digest = Digest::of(b"content");
+        cache.unnamed().unwrap().take(&b"content"[..]).unwrap();
+        fs::write(cache.path(&digest), b"contend").unwrap();
+        assert!(cache.get(&digest).unwrap().is_none());
+        assert!(!cache.path(&digest).exists());
+        // A length that can't be right needs no reading.
+        fs::write(cache.path(&digest), b"").unwrap();
+        assert!(cache.kept(&digest, Some(7)).unwrap().is_none());
+        assert!(!cache.path(&digest).exists());
+    }
+}

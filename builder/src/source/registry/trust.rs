@@ -1,0 +1,110 @@
+//! Which certificate authorities are trusted for a registry beside the system's: where Docker and podman keep them, and
+//! what the user names.
+
+use anyhow::{Context, Result, ensure};
+use oci_client::client::{Certificate, CertificateEncoding};
+use std::error::Error;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Directories with a folder of certificates for each registry (docs.docker.com, "Verify repository client with
+/// certificates"; containers-certs.d(5)).
+const SYSTEM: &[&str] = &["/etc/docker/certs.d", "/etc/containers/certs.d"];
+/// The same in a user's home: of rootless Docker, of Docker's desktop, of podman.
+const HOME: &[&str] = &[".config/docker/certs.d", ".docker/certs.d", ".config/containers/certs.d"];
+
+/// The certificates to trust for a registry, given as host and perhaps port.
+///
+/// # Errors
+/// When one can't be read, or is none.
+pub(super) fn certificates(registry: &str, given: Option<&Path>) -> Result<Vec<Certificate>> {
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
+    let mut files = Vec::new();
+    for directory in directories(home) {
+        files.extend(in_directory(&directory.join(registry))?);
+    }
+    let mut certificates = Vec::new();
+    for file in files.iter().map(PathBuf::as_path).chain(given) {
+        certificates.push(read(file).with_context(|| format!("trust the certificates in {}", file.display()))?);
+    }
+    Ok(certificates)
+}
+
+fn directories(home: Option<OsString>) -> impl Iterator<Item = PathBuf> {
+    let home = home.map(PathBuf::from);
+    let of_user = home.into_iter().flat_map(|home| HOME.iter().map(move |directory| home.join(directory)));
+    SYSTEM.iter().map(PathBuf::from).chain(of_user)
+}
+
+/// `*.crt`: other endings are of clients' certificates and keys.
+fn in_directory(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(error).with_context(|| format!("list {}", directory.display())),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.with_context(|| format!("list {}", directory.display()))?.path();
+        if path.extension().is_some_and(|extension| extension == "crt") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn read(file: &Path) -> Result<Certificate> {
+    let data = std::fs::read(file)?;
+    let begins = |line: &[u8]| line.starts_with(b"-----BEGIN CERTIFICATE-----");
+    ensure!(
+        data.split(|byte| *byte == b'\n').any(begins),
+        "no certificate in PEM form is in it (it begins with -----BEGIN CERTIFICATE-----)"
+    );
+    Ok(Certificate { encoding: CertificateEncoding::Pem, data })
+}
+
+/// Whether an error is that a server's certificate is not trusted, and in which words.
+pub(super) fn distrust(error: &(dyn Error + 'static)) -> Option<String> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(rustls::Error::InvalidCertificate(reason)) = error.downcast_ref() {
+            return Some(reason.to_string());
+        }
+        // An error of input and output that carries another one does not name it as its source.
+        let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = inside.map(|inside| inside as &(dyn Error + 'static)).or_else(|| error.source());
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_are_found_in_a_folder_named_for_the_registry() {
+        let dir = tempfile::tempdir().unwrap();
+        let pem = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n";
+        for name in ["b.crt", "a.crt", "client.cert", "client.key"] {
+            std::fs::write(dir.path().join(name), pem).unwrap();
+        }
+        let found = in_directory(dir.path()).unwrap();
+        assert_eq!(found, [dir.path().join("a.crt"), dir.path().join("b.crt")]);
+        assert!(in_directory(&dir.path().join("other")).unwrap().is_empty());
+        assert!(directories(Some("/h".into())).any(|directory| directory == Path::new("/h/.config/docker/certs.d")));
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ca.pem");
+        let refused = || format!("{:#}", certificates("registry.example", Some(&file)).unwrap_err());
+        assert!(refused().starts_with(&format!("trust the certificates in {}: No such file", file.display())));
+        std::fs::write(&file, "-----BEGIN PRIVATE KEY-----\n").unwrap();
+        assert!(refused().contains("no certificate in PEM form is in it"), "{}", refused());
+    }
+}
