@@ -12,8 +12,9 @@ use crate::platform::Platform;
 use crate::progress::{Progress, mebibytes};
 use crate::source::Container;
 use crate::uki::Section;
-use crate::{embedded, initrd, squash, uki};
+use crate::{initrd, squash, uki};
 use anyhow::{Context, Result, anyhow, ensure};
+use std::borrow::Cow;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -36,6 +37,8 @@ pub struct Machine {
     pub cmdline: String,
     /// The kernel.
     pub kernel: Kernel,
+    /// PID 1, a static program.
+    pub init: Cow<'static, [u8]>,
 }
 
 /// flatten → squash → initramfs → UKI → disk. Gives the disk's size in bytes.
@@ -61,7 +64,7 @@ pub fn make(machine: &Machine, disk: TempFile, output: &Output, progress: &Progr
     let (content, release) = (mebibytes(plan.content_bytes), &machine.kernel.release);
     progress.step(format!("squash {content}, and pack init for Linux {release}"));
     let (root, system) = thread::scope(|scope| {
-        let system = scope.spawn(|| initrd::pack_system(embedded::INIT, release, &modules, packing));
+        let system = scope.spawn(|| initrd::pack_system(&machine.init, release, &modules, packing));
         (squash::squash(&plan, layers, output.directory(), progress), system.join())
     });
     let root = root?;

@@ -4,6 +4,7 @@ pub mod archive;
 pub mod credentials;
 pub mod endpoint;
 pub mod layout;
+pub mod look;
 pub mod registry;
 
 use crate::cache::Cache;

@@ -2,6 +2,7 @@
 
 use super::credentials::{Credentials, DockerConfig};
 use super::endpoint::Endpoint;
+use super::look::{LayerSize, Look};
 use super::{Container, Fetch, check_layers};
 use crate::blob::Blob;
 use crate::cache::Incoming;
@@ -30,6 +31,23 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// # Errors
 /// When no server gives it; every server's reason is told.
 pub fn pull(reference: &Reference, fetch: &Fetch<'_>) -> Result<Container> {
+    from_first(reference, fetch, async |endpoint, config| pull_from(endpoint, config, fetch).await)
+}
+
+/// What a registry tells of an image before its layers: from the first server that has it.
+///
+/// # Errors
+/// As [`pull`].
+pub fn look(reference: &Reference, fetch: &Fetch<'_>) -> Result<Look> {
+    from_first(reference, fetch, async |endpoint, config| look_at(endpoint, config, fetch).await)
+}
+
+/// Asks one server after the other, until one answers.
+fn from_first<T>(
+    reference: &Reference,
+    fetch: &Fetch<'_>,
+    ask: impl AsyncFn(&Endpoint, &DockerConfig) -> Result<T>,
+) -> Result<T> {
     // Ring rather than the default aws-lc, which wants cmake. It is an error only if one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     // One thread: the network is slower than what is done with its bytes here, which is to hash and write them.
@@ -38,8 +56,8 @@ pub fn pull(reference: &Reference, fetch: &Fetch<'_>) -> Result<Container> {
     let config = DockerConfig::load()?;
     let mut refusals = Vec::new();
     for endpoint in Endpoint::all(reference, fetch.mirrors) {
-        match runtime.block_on(pull_from(&endpoint, &config, fetch)) {
-            Ok(container) => return Ok(container),
+        match runtime.block_on(ask(&endpoint, &config)) {
+            Ok(answer) => return Ok(answer),
             Err(error) => refusals.push(format!("{endpoint}: {error:#}")),
         }
     }
@@ -67,6 +85,20 @@ async fn pull_from(endpoint: &Endpoint, config: &DockerConfig, fetch: &Fetch<'_>
     let layers: Vec<Layer> = layers.collect();
     check_layers(&layers)?;
     Ok(Container { id: manifest.config.digest, manifest: Some(digest), config, layers })
+}
+
+async fn look_at(endpoint: &Endpoint, config: &DockerConfig, fetch: &Fetch<'_>) -> Result<Look> {
+    let credentials = config.credentials(endpoint.reference.registry())?;
+    let connection = Connection::open(endpoint, credentials).await?;
+    let (digest, manifest) = connection.manifest(fetch).await?;
+    for layer in &manifest.layers {
+        check_layer_type(layer)?;
+    }
+    let json = connection.blob(&manifest.config, fetch, &Bar::hidden()).await.context("pull the configuration")?;
+    let config = ImageConfig::parse(&json.read_all(MAX_DOCUMENT)?, fetch.platform)?;
+    let layers = manifest.layers.iter().map(|layer| LayerSize { name: layer.digest.short(), bytes: Some(layer.size) });
+    let layers = layers.collect();
+    Ok(Look { id: manifest.config.digest, manifest: Some(digest), config, layers })
 }
 
 /// A conversation with one server about one image.
