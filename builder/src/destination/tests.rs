@@ -10,6 +10,9 @@ fn surroundings(variables: &[(&str, &str)], credentials: &str, config: &str) -> 
     }
 }
 
+/// Variables, the credentials file and the config file.
+type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str);
+
 /// The profile and the regions that are found, or `disk`.
 fn found(wanted: &Wanted<'_>, surroundings: &Surroundings) -> String {
     match find(wanted, surroundings) {
@@ -48,7 +51,7 @@ fn credentials_are_found_in_the_order_of_their_precedence() {
     assert_eq!(found(&work, &surroundings(&keys, &all, "")), "work eu-central-1");
     assert_eq!(found(&Wanted::default(), &surroundings(&keys, &all, "")), "vmify eu-central-1");
     assert_eq!(found(&Wanted::default(), &surroundings(&keys, "", "")), "chain eu-central-1");
-    let chains: [(&[(&str, &str)], &str, &str); 8] = [
+    let chains: [Case<'_>; 8] = [
         (&[], "[default]\naws_access_key_id=a\naws_secret_access_key=b\n", ""),
         (&[], "", "[default]\nsso_session = x\n"),
         (&[], "", "[default]\ncredential_process = /bin/x\n"),
@@ -62,7 +65,7 @@ fn credentials_are_found_in_the_order_of_their_precedence() {
         let found = found(&Wanted::default(), &surroundings(variables, credentials, config));
         assert_eq!(found, "chain eu-central-1", "{variables:?} {credentials:?} {config:?}");
     }
-    let none: [(&[(&str, &str)], &str, &str); 4] = [
+    let none: [Case<'_>; 4] = [
         (&[("AWS_ACCESS_KEY_ID", "a")], "", ""),
         (&[("AWS_PROFILE", "p")], "[default]\naws_access_key_id=a\naws_secret_access_key=b\n", ""),
         (&[], "", "[profile p]\nrole_arn = x\n[sso-session s]\nsso_start_url = x\n"),

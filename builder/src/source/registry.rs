@@ -31,7 +31,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// # Errors
 /// When no server gives it; every server's reason is told.
 pub fn pull(reference: &Reference, fetch: &Fetch<'_>) -> Result<Container> {
-    from_first(reference, fetch, async |endpoint, config| pull_from(endpoint, config, fetch).await)
+    from_first(reference, fetch, &async |endpoint, config| pull_from(endpoint, config, fetch).await)
 }
 
 /// What a registry tells of an image before its layers: from the first server that has it.
@@ -39,14 +39,14 @@ pub fn pull(reference: &Reference, fetch: &Fetch<'_>) -> Result<Container> {
 /// # Errors
 /// As [`pull`].
 pub fn look(reference: &Reference, fetch: &Fetch<'_>) -> Result<Look> {
-    from_first(reference, fetch, async |endpoint, config| look_at(endpoint, config, fetch).await)
+    from_first(reference, fetch, &async |endpoint, config| look_at(endpoint, config, fetch).await)
 }
 
 /// Asks one server after the other, until one answers.
 fn from_first<T>(
     reference: &Reference,
     fetch: &Fetch<'_>,
-    ask: impl AsyncFn(&Endpoint, &DockerConfig) -> Result<T>,
+    ask: &impl AsyncFn(&Endpoint, &DockerConfig) -> Result<T>,
 ) -> Result<T> {
     // Ring rather than the default aws-lc, which wants cmake. It is an error only if one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
