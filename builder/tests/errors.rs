@@ -110,7 +110,7 @@ fn wrong_command_lines() {
         assert_eq!(complaint(command(dir.path(), arguments), 2), *expected, "{arguments:?}");
     }
     let name = complaint(command(dir.path(), &["NGINX"]), 2);
-    assert!(name.starts_with("invalid value 'NGINX' for '[IMAGE]': \"NGINX\" is not the name of an image: "), "{name}");
+    assert!(name.starts_with("invalid value 'NGINX' for '<IMAGE>': \"NGINX\" is not the name of an image: "), "{name}");
     assert_eq!(names(dir.path()), [""; 0]);
 }
 
@@ -231,7 +231,8 @@ fn images_that_can_be_no_machine() {
     // Its name promises other bytes.
     fs::write(dir.path().join("c/blobs/sha256").join(id.hex()), &app[..app.len() - 512]).unwrap();
     let truncated = complaint(command(dir.path(), &["oci:c", "--kernel", "kernel"]), 1);
-    assert!(truncated.contains(id.hex().as_str()), "{truncated}");
+    let blamed = format!("layer {}: it is damaged: its content has the digest sha256:", id.short());
+    assert!(truncated.starts_with(&blamed), "{truncated}");
 }
 
 /// A registry on loopback that answers every request the same.
@@ -287,10 +288,8 @@ fn on(directory: &Path, options: &str) -> Command {
 fn places_that_cannot_be_written() {
     let dir = workshop();
     let read_only = complaint(on(dir.path(), "ro"), 1);
-    assert_eq!(
-        read_only,
-        "-o out/x.raw: create a temporary file in out: Read-only file system (os error 30) at path \"out/\"",
-    );
+    let cause = "-o out/x.raw: create a temporary file in out: Read-only file system (os error 30)";
+    assert!(read_only.starts_with(cause), "{read_only}");
     let full = complaint(on(dir.path(), "size=400k"), 1);
     assert!(full.to_lowercase().contains("no space left"), "{full}");
 }

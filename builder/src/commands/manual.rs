@@ -50,7 +50,8 @@ fn render(page: &mut Vec<u8>) -> io::Result<()> {
 /// A text as roff(7) has it: backslashes doubled, hyphens that can be copied, and no line taken for a request.
 fn escaped(text: &str) -> String {
     let escape = |line: &str| {
-        let line = line.replace('\\', "\\e").replace('-', "\\-");
+        // man indents sections itself.
+        let line = line.strip_prefix("  ").unwrap_or(line).replace('\\', "\\e").replace('-', "\\-");
         if line.starts_with(['.', '\'']) { format!("\\&{line}") } else { line }
     };
     text.lines().map(escape).collect::<Vec<_>>().join("\n")
@@ -62,6 +63,6 @@ mod tests {
 
     #[test]
     fn no_line_of_a_text_is_a_request() {
-        assert_eq!(escaped(".SH a\\b\n--x"), "\\&.SH a\\eb\n\\-\\-x");
+        assert_eq!(escaped(".SH a\\b\n  --x"), "\\&.SH a\\eb\n\\-\\-x");
     }
 }
