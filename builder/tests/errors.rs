@@ -166,6 +166,12 @@ fn what_can_be_refused_is_refused_before_any_work() {
         let all = if arguments[0] == "--kernel" { [&["oci:image"], *arguments].concat() } else { all };
         assert_eq!(complaint(command(dir.path(), &all), 1), *expected, "{arguments:?}");
     }
+    // Of our own kernel the settings are known; of another they are not.
+    let unknown = complaint(command(dir.path(), &["oci:image", "-s", "vm.swapiness=1"]), 1);
+    let near = "-s vm.swapiness: the kernel has no setting vm.swapiness; near to it are: vm.swappiness";
+    assert!(unknown.starts_with(near), "{unknown}");
+    let fixed = complaint(command(dir.path(), &["oci:image", "-s", "kernel.ostype=x"]), 1);
+    assert_eq!(fixed, "-s kernel.ostype: kernel.ostype can only be read: the kernel lets nobody set it");
     let refused = complaint(command(dir.path(), &["run", "./disk.raw", "-e", "A=1"]), 1);
     assert_eq!(refused, "--env: ./disk.raw is built already; with a disk, run takes -p, -m and --smp only");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
