@@ -2,9 +2,11 @@
 
 use crate::cache::Cache;
 use crate::cleanup::TempFile;
+use crate::digest::Digest;
 use crate::disk::{self, Layout, SparseWriter};
 use crate::esp::Files;
 use crate::flatten::merge;
+use crate::initrd;
 use crate::kernel::directory::Kernel;
 use crate::kernel::modules;
 use crate::machine::{self, Options};
@@ -16,10 +18,10 @@ use crate::provenance::{self, ImageOf, KernelOf, Part, Parts, Provenance};
 use crate::source::Container;
 use crate::squashfs::Squashfs;
 use crate::uki::{self, Section};
-use crate::{embedded, initrd};
 use anyhow::{Context, Result, anyhow};
 use initramfs::guid::Guid;
 use initramfs::image::Image;
+use std::borrow::Cow;
 use std::fs::File;
 use std::path::Path;
 use std::thread;
@@ -39,6 +41,8 @@ pub struct Machine {
     pub cmdline: String,
     /// The kernel.
     pub kernel: Kernel,
+    /// PID 1, a static program.
+    pub init: Cow<'static, [u8]>,
 }
 
 /// A disk that was made.
@@ -118,6 +122,7 @@ fn root<'a>(packed: &'a mut Vec<Packed>, cache: &Cache, progress: &Progress) -> 
 /// What a machine boots with, beside its configuration.
 struct Boot<'a> {
     kernel: &'a Kernel,
+    init: &'a [u8],
     stub: Vec<u8>,
     vmlinuz: Vec<u8>,
     modules: modules::Selection,
@@ -130,6 +135,7 @@ impl<'a> Boot<'a> {
         let kernel = &machine.kernel;
         Ok(Boot {
             kernel,
+            init: &machine.init,
             stub: read(&kernel.stub(machine.platform.arch)?)?,
             vmlinuz: read(&kernel.vmlinuz)?,
             modules: modules::select(kernel, machine.options.late_modules)?,
@@ -138,7 +144,7 @@ impl<'a> Boot<'a> {
     }
 
     fn system(&self, cache: &Cache) -> Result<Vec<u8>> {
-        initrd::system(embedded::INIT, &self.kernel.release, &self.modules, self.packing, cache)
+        initrd::system(self.init, &self.kernel.release, &self.modules, self.packing, cache)
     }
 
     /// The kernel, the initramfs and the command line as one program that firmware starts.
@@ -172,7 +178,7 @@ impl Linked<'_> {
         let config = match &self.boot.kernel.config {
             Some(path) => {
                 let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-                Some(crate::digest::Digest::of_reader(file).with_context(|| format!("read {}", path.display()))?)
+                Some(Digest::of_reader(file).with_context(|| format!("read {}", path.display()))?)
             }
             None => None,
         };
@@ -182,7 +188,7 @@ impl Linked<'_> {
             image: ImageOf::of(&machine.container),
             platform: machine.platform.to_string(),
             kernel: KernelOf { release: self.boot.kernel.release.clone(), config },
-            init: crate::digest::Digest::of(embedded::INIT),
+            init: Digest::of(self.boot.init),
             cmdline: machine.cmdline.clone(),
             options: self.options.clone(),
             parts: Parts {

@@ -1,52 +1,36 @@
 //! The command line.
 
+mod application;
 pub(crate) mod cache;
+mod inspect;
 mod machine;
+pub(crate) mod sections;
 
+use crate::qemu::Forward;
+use application::ApplicationArgs;
+use builder::destination::Region;
+use builder::output::Format;
 use builder::platform::Platform;
 use builder::source::Source;
 use builder::source::endpoint::Mirror;
-use builder::source::order::Order;
-use clap::{Args, Parser, Subcommand};
-pub(crate) use machine::MachineArgs;
-use std::path::PathBuf;
+use builder::source::order::Order as Places;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{ArgAction, Args, Parser, Subcommand};
+use clap_complete::Shell;
+use inspect::Inspect;
+use machine::MachineArgs;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
-
-const EXAMPLES: &str = "\
-Images:
-  NAME[:TAG][@DIGEST]        from the Docker daemon, else podman, else a registry, whichever has it first (--image-src);
-                             by Docker's rules nginx is docker.io/library/nginx:latest
-  docker://NAME              from a registry only
-  docker-daemon:NAME|ID      from the Docker daemon only
-  podman:NAME|ID             from podman only
-  docker-archive:FILE[:TAG]  from a file that docker save or podman save wrote
-  oci:DIR[:TAG]              from a directory with an OCI layout
-  oci-archive:FILE[:TAG]     from a tar of one
-  rootfs:FILE                from a tar of the root file system (--entrypoint says what to run)
-
-Examples:
-  builder nginx                          make ./nginx.raw
-  builder nginx:1.27 -o web.qcow2        the same for QEMU's own format
-  builder -d -k 'loglevel=7' nginx       see on the console what happens at boot
-  builder --registry-mirror http://127.0.0.1:5000 nginx
-  docker save app | gzip > app.tar.gz && builder docker-archive:app.tar.gz
-  builder demo                           boot a small web server in QEMU
-
-Environment:
-  NANOOS_CACHE       where blobs and the kernel are kept (else $XDG_CACHE_HOME/nanoos, else ~/.cache/nanoos)
-  NANOOS_CACHE_SIZE  how much is kept there beside kernels, such as 512M or 20G (else 10G); 0 keeps nothing
-  DOCKER_HOST        where the Docker daemon is: unix:///PATH or tcp://HOST:PORT
-  CONTAINER_HOST     where podman is, in the same way
-  NANOOS_NO_INSTALL  set to 1: never install missing tools, even as root
-  DOCKER_CONFIG      where Docker's config.json with registry credentials lies (else ~/.docker)
-  REGISTRY_AUTH_FILE podman's file with registry credentials, read after Docker's
-  SOURCE_DATE_EPOCH  no time in the image is later than this";
 
 /// Turns a container image into a machine image that boots straight into the application.
 #[derive(Debug, Parser)]
-#[command(name = "builder", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
-#[command(arg_required_else_help = true)]
+#[command(name = "builder", version, after_long_help = sections::help(), after_help = "--help has more, and examples.")]
+#[command(args_conflicts_with_subcommands = true, arg_required_else_help = true, disable_help_flag = true)]
 pub(crate) struct Cli {
+    /// Print help: -h a line for each option, --help all of it with examples
+    #[arg(short, long, short_alias = '?', global = true, action = ArgAction::Help, display_order = 1000)]
+    help: Option<bool>,
+
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 
@@ -57,6 +41,12 @@ pub(crate) struct Cli {
 /// What else there is to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Build an image and boot it in QEMU, in one step
+    ///
+    /// The console is in the terminal. Ctrl-C presses the machine's power button, a second one pulls the plug. The exit status
+    /// is 0 when the machine switched itself off, 130 when its power was cut, 1 when it or the build failed.
+    Run(Box<Run>),
+
     /// Boot a small web server in QEMU: the whole path, with no registry and no account
     Demo {
         /// Port of this machine at which the web server answers; a free one if it is taken
@@ -66,11 +56,24 @@ pub(crate) enum Command {
         #[command(flatten)]
         kernel: KernelArgs,
     },
+
+    /// Tell what a disk is made of, from the disk alone, and check that it still is
+    Inspect(Inspect),
+
     /// Show or empty the cache of layers and what is made of them
     Cache {
         #[command(subcommand)]
         what: Option<cache::CacheCommand>,
     },
+
+    /// Write completions for a shell to standard output
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+
+    /// Write the manual page to standard output: builder man | man -l -
+    Man,
 }
 
 /// A build.
@@ -80,15 +83,107 @@ pub(crate) struct Build {
     #[arg(value_name = "IMAGE", required = true)]
     pub(crate) image: Option<Source>,
 
-    /// The disk image to write: raw, or QEMU's format if it ends in .qcow2 [default: ./NAME.raw]
+    /// The disk image to write, in the format of its ending; raw where that says nothing [default: ./NAME.FORMAT]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
+    /// Format of the disk image: raw, qcow2 (QEMU), vmdk (VMware, streamOptimized), vhd (Azure, fixed) or tar.gz (Google
+    /// Cloud) [default: by the ending of FILE, else raw]
+    #[arg(long, value_name = "FORMAT", hide_possible_values = true, value_parser = format())]
+    pub(crate) format: Option<Format>,
+
+    /// Write what the disk is made of into this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) provenance: Option<PathBuf>,
+
+    /// Say what would be done, with sizes, and do nothing
+    #[arg(long, conflicts_with_all = ["quiet", "json"])]
+    pub(crate) dry_run: bool,
+
+    #[command(flatten)]
+    pub(crate) report: Report,
+
+    #[command(flatten)]
+    pub(crate) setup: Setup,
+
+    #[command(flatten)]
+    pub(crate) publishing: Publishing,
+}
+
+/// What is said of a build.
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// Print only the result's id on standard output, for a disk image its path, and nothing else but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+
+    /// Leave out the elapsed time before each line
+    #[arg(short = 't', long)]
+    pub(crate) no_timings: bool,
+
+    /// Print the result as one JSON object on standard output
+    #[arg(long, conflicts_with = "quiet")]
+    pub(crate) json: bool,
+}
+
+/// A build and a boot.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The container image, or a disk that was built: a file with a path (./FILE), or named .raw, .qcow2, .vmdk or .vhd
+    #[arg(value_name = "IMAGE|DISK")]
+    pub(crate) what: Bootable,
+
+    /// Have a port of this machine lead to one of the other, with /udp behind it or not; may be repeated
+    #[arg(short, long, value_name = "HOST:GUEST")]
+    pub(crate) port: Vec<Forward>,
+
+    /// The machine's memory in MiB [default: 512]
+    #[arg(short, long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(32..=1 << 20))]
+    pub(crate) memory: Option<u32>,
+
+    /// The machine's processors [default: 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=255))]
+    pub(crate) smp: Option<u32>,
+
+    /// Keep the disk image in this file; else it lies in a temporary directory ($TMPDIR) while the machine runs
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) setup: Setup,
+}
+
+/// What `run` can boot.
+#[derive(Debug, Clone)]
+pub(crate) enum Bootable {
+    /// A disk image that is there.
+    Disk(PathBuf),
+    /// A container image, to be built.
+    Image(Source),
+}
+
+impl FromStr for Bootable {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let path = Path::new(text);
+        let endings = ["raw", "qcow2", "vmdk", "vhd"];
+        let is_disk = path.extension().is_some_and(|ending| endings.iter().any(|known| ending == *known));
+        if (text.starts_with(['.', '/']) || is_disk) && path.is_file() {
+            return Ok(Bootable::Disk(path.to_owned()));
+        }
+        text.parse().map(Bootable::Image)
+    }
+}
+
+/// What the machine is made of and how it behaves.
+#[derive(Debug, Args)]
+pub(crate) struct Setup {
     /// Further kernel arguments [default: quiet, and nothing with --debug]
     #[arg(short = 'k', long, value_name = "ARGS", allow_hyphen_values = true)]
     pub(crate) kernel_args: Option<String>,
 
-    /// The platform to choose where an image is made for several: its architecture must be this machine's
+    /// The platform to choose where an image is made for several: another than this machine's wants --init as well
     #[arg(long, value_name = "OS/ARCH", default_value = "linux/amd64")]
     pub(crate) platform: Platform,
 
@@ -97,18 +192,30 @@ pub(crate) struct Build {
     pub(crate) registry_mirror: Vec<MirrorArg>,
 
     /// Where to look for an image that is only named, in this order
-    #[arg(long, value_name = "PLACES", default_value_t = Order::default())]
-    pub(crate) image_src: Order,
+    #[arg(long, value_name = "PLACES", default_value_t = Places::default())]
+    pub(crate) image_src: Places,
 
     /// A file with certificates of authorities to trust for registries, beside the system's
     #[arg(long, value_name = "FILE", env = "NANOOS_REGISTRY_CA")]
     pub(crate) registry_ca: Option<PathBuf>,
 
+    /// Another PID 1 than the one in this program: a static program for the platform
+    #[arg(long, value_name = "FILE")]
+    pub(crate) init: Option<PathBuf>,
+
     #[command(flatten)]
     pub(crate) kernel: KernelArgs,
 
     #[command(flatten)]
+    pub(crate) application: ApplicationArgs,
+
+    #[command(flatten)]
     pub(crate) machine: MachineArgs,
+}
+
+/// A format by its name; the names are for the help, the errors and the shells' completion.
+fn format() -> impl TypedValueParser<Value = Format> {
+    PossibleValuesParser::new(Format::NAMES).try_map(|name| name.parse::<Format>())
 }
 
 /// A mirror, or nothing: the environment variable may be set to be empty, or end in a comma.
@@ -129,4 +236,66 @@ pub(crate) struct KernelArgs {
     /// Boot the kernel in this directory: made by kernel/build.sh, or an unpacked linux-image package
     #[arg(long, value_name = "DIR")]
     pub(crate) kernel: Option<PathBuf>,
+}
+
+/// Where the image goes beside a file, and what it is called.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Publishing to EC2 (a later version does it)")]
+pub(crate) struct Publishing {
+    /// A region of AWS; may be repeated [default: the environment's or the profile's, else eu-central-1]
+    #[arg(short, long, value_name = "REGION")]
+    pub(crate) region: Vec<Region>,
+
+    /// The profile with AWS credentials [default: vmify in ~/.aws/credentials, else what AWS's tools use]
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) profile: Option<String>,
+
+    /// The image's name, and without -o that of the file [default: the container image's]
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub(crate) name: Option<String>,
+
+    /// A tag of the image; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = tag)]
+    pub(crate) tag: Vec<(String, String)>,
+}
+
+/// As EC2 takes them (RegisterImage, "Name").
+fn name(text: &str) -> Result<String, String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"()[] ./-'@_".contains(&byte);
+    if (3..=128).contains(&text.len()) && text.bytes().all(fits) && !text.starts_with('.') {
+        Ok(text.to_owned())
+    } else {
+        Err("a name has 3 to 128 letters, digits, spaces and ()[]./-'@_, and no dot before them".to_owned())
+    }
+}
+
+/// As EC2 takes them (Amazon EC2 user guide, "Tag restrictions").
+fn tag(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("it is not KEY=VALUE")?;
+    if key.is_empty() || key.chars().count() > 128 {
+        return Err("a tag's key has 1 to 128 characters".to_owned());
+    }
+    if value.chars().count() > 256 {
+        return Err("a tag's value has 256 characters at most".to_owned());
+    }
+    if key.to_ascii_lowercase().starts_with("aws:") {
+        return Err("keys that start with aws: are AWS's own".to_owned());
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_tags_are_those_that_ec2_takes() {
+        assert!(name("web 1.0/blue").is_ok() && name("ab").is_err() && name("a:bc").is_err() && name("../x").is_err());
+        assert_eq!(tag("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+        assert!(tag("a=").is_ok());
+        assert_eq!(tag("a").unwrap_err(), "it is not KEY=VALUE");
+        assert_eq!(tag("=a").unwrap_err(), "a tag's key has 1 to 128 characters");
+        assert_eq!(tag("AWS:x=1").unwrap_err(), "keys that start with aws: are AWS's own");
+        assert!(tag(&format!("a={}", "x".repeat(257))).is_err());
+    }
 }

@@ -71,18 +71,20 @@ fn check_format(file: &mut File) -> Result<()> {
 
 fn read(file: &mut File) -> Result<Report> {
     // Its backup, where the table itself is damaged.
-    let table = GPT::read_from(file, SECTOR).context("it has no partition table that can be read, so it is no disk of builder's")?;
+    let table = GPT::read_from(file, SECTOR)
+        .context("it has no partition table that can be read, so it is no disk of builder's")?;
     let (esp, root, arch) = partitions(&table)?;
     let esp = read_partition(file, esp).context("read the EFI system partition")?;
-    let file_system =
-        FileSystem::new(Cursor::new(esp), FsOptions::new()).context("its EFI system partition has no FAT file system")?;
+    let file_system = FileSystem::new(Cursor::new(esp), FsOptions::new())
+        .context("its EFI system partition has no FAT file system")?;
     let member = |path: &str| -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let mut member = file_system.root_dir().open_file(path).with_context(|| format!("it has no {path}"))?;
         member.read_to_end(&mut bytes).with_context(|| format!("read its {path}"))?;
         Ok(bytes)
     };
-    let json = member(&format!("{}/{}", esp::PROVENANCE.0, esp::PROVENANCE.1)).context("it does not say what it is made of")?;
+    let json = member(&format!("{}/{}", esp::PROVENANCE.0, esp::PROVENANCE.1))
+        .context("it does not say what it is made of")?;
     let provenance = Provenance::parse(&json)?;
     let program = member(&format!("EFI/BOOT/{}", arch.efi_file))?;
     let parts = &provenance.parts;

@@ -6,17 +6,20 @@
 //!
 //! Each step is a function from values to values; `main.rs` tells them as a story.
 
+pub mod application;
 pub mod blob;
 pub mod build;
 pub mod cache;
 pub mod cleanup;
 pub mod cmdline;
 pub mod compression;
+pub mod destination;
 pub mod digest;
 pub mod disk;
 pub mod embedded;
 pub mod esp;
 pub mod flatten;
+pub mod init;
 pub mod initrd;
 pub mod inspect;
 pub mod kernel;
@@ -29,6 +32,7 @@ pub mod progress;
 pub mod provenance;
 pub mod source;
 pub mod squashfs;
+pub mod sysctls;
 pub mod tarball;
 pub mod tools;
 pub mod uki;

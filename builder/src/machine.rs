@@ -61,7 +61,7 @@ pub fn configure(image: &str, config: &RunConfig, root: Guid, options: &Options)
     let argv: Vec<String> = config.entrypoint.iter().chain(&config.cmd).cloned().collect();
     ensure!(
         argv.first().is_some_and(|program| !program.is_empty()),
-        "image {image} has neither ENTRYPOINT nor CMD: a machine needs a program to run, so set one of them in the image"
+        "image {image} has neither ENTRYPOINT nor CMD, and a machine needs a program to run: name one with --entrypoint, or set it in the image"
     );
     let mut machine = Image::new(argv, root);
     let mut warnings = Vec::new();
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn an_image_without_a_program_or_with_an_unknown_signal_is_refused() {
         let refused = |config: &RunConfig| configured(config).unwrap_err().to_string();
-        assert!(refused(&RunConfig::default()).starts_with("image x has neither ENTRYPOINT nor CMD: "));
+        assert!(refused(&RunConfig::default()).starts_with("image x has neither ENTRYPOINT nor CMD, "));
         let config = RunConfig { cmd: texts(&["/a"]), stop_signal: "SIGNOPE".to_owned(), ..RunConfig::default() };
         assert_eq!(refused(&config), "image x has STOPSIGNAL \"SIGNOPE\", and there is no such signal");
     }

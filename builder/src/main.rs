@@ -1,87 +1,94 @@
 //! `builder`: from a container image to a machine image.
 
 mod cli;
-mod demo;
+mod commands;
+mod order;
+mod qemu;
 
-use anyhow::{Context, Result, ensure};
-use builder::build::{Machine, make};
+use anyhow::Result;
 use builder::cache::{self, Cache};
-use builder::kernel::find;
-use builder::output::{Format, Output};
-use builder::progress::{Progress, mebibytes, printable};
-use builder::source::Fetch;
-use builder::source::endpoint::Mirror;
-use builder::{cleanup, cmdline, tools};
-use clap::Parser;
-use cli::{Build, Cli, Command};
+use builder::cleanup;
+use builder::progress::{Colour, Progress, paint, printable};
+use clap::{CommandFactory, FromArgMatches};
+use cli::{Cli, Command};
+use std::io::Write;
 use std::process::ExitCode;
 
+/// Exit status of a machine whose power was cut, and of a build that Ctrl-C ended, by the shells' convention.
+const INTERRUPTED: u8 = 130;
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run(cli) {
+    std::panic::set_hook(Box::new(|panic| complain(&fault(&panic.to_string()))));
+    let arguments = Cli::command().try_get_matches();
+    let cli = arguments.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match cli {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match run(cli, &matches) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<qemu::PowerCut>() => INTERRUPTED.into(),
         Err(error) => {
-            eprintln!("builder: {}", printable(&format!("{error:#}")));
+            complain(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(cli: Cli) -> Result<()> {
+fn run(cli: Cli, matches: &clap::ArgMatches) -> Result<()> {
     cleanup::install()?;
-    let progress = Progress::new();
+    let progress = if cli.build.report.quiet { Progress::silent() } else { Progress::new() };
+    let progress = if cli.build.report.no_timings { progress.untimed() } else { progress };
     match cli.command {
+        Some(Command::Run(run)) => commands::run::run(*run, matches.subcommand_matches("run"), &progress),
+        Some(Command::Demo { port, kernel }) => commands::demo::run(port, kernel.kernel.as_deref(), &progress),
+        Some(Command::Inspect(inspect)) => inspect.run(),
         Some(Command::Cache { what }) => cli::cache::run(what.as_ref(), &Cache::open(&cache::directory()?)?),
-        Some(Command::Demo { port, kernel }) => demo::run(port, kernel.kernel.as_deref(), &progress),
-        None => build(cli.build, &progress),
+        Some(Command::Completions { shell }) => commands::manual::completions(shell),
+        Some(Command::Man) => commands::manual::man_page(),
+        None => commands::build::build(cli.build, &progress),
     }
 }
 
-/// resolve → pull → and what [`make`] tells.
-fn build(build: Build, progress: &Progress) -> Result<()> {
-    let source = build.image.context("no IMAGE given (see --help)")?;
-    let output = Output::new(build.output.as_deref(), &source.stem());
-    let cmdline = cmdline::cmdline(build.platform.arch, build.kernel_args.as_deref(), build.machine.debug)?;
-    let options = build.machine.options();
-    // What can be refused is refused before the work that takes time.
-    let disk = output.begin()?;
-    let mut needs = vec![tools::MKSQUASHFS];
-    if output.format == Format::Qcow2 {
-        needs.push(tools::QEMU_IMG);
+/// One line on standard error.
+fn complain(text: &str) {
+    // A terminal that went away is nobody to complain to.
+    let _ = writeln!(std::io::stderr(), "{} {}", paint(Colour::Red, "builder:"), printable(text));
+}
+
+/// What clap says: help on standard output, errors in our own voice.
+fn usage(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() {
+        let text = error.render().to_string();
+        complain(text.strip_prefix("error: ").unwrap_or(&text).trim_end());
+    } else {
+        // Help and version; a reader that had enough is no failure.
+        let _ = error.print();
     }
-    tools::require(&needs, progress)?;
-    let cache = Cache::open(&cache::directory()?)?;
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
 
-    progress.step(format!("resolve {source} for {}", build.platform));
-    let mirrors: Vec<Mirror> = build.registry_mirror.into_iter().filter_map(|mirror| mirror.0).collect();
-    let fetch = Fetch {
-        platform: build.platform,
-        order: &build.image_src,
-        registry_ca: build.registry_ca.as_deref(),
-        debug: build.machine.debug,
-        mirrors: &mirrors,
-        cache: &cache,
-        progress,
-    };
-    let container = source.fetch(&fetch)?;
-    ensure!(
-        build.platform.arch.name == std::env::consts::ARCH,
-        "this builder carries init for {} only, not for {}: build on such a machine",
-        std::env::consts::ARCH,
-        build.platform
-    );
+fn fault(panic: &str) -> String {
+    format!(
+        "this is a fault of builder's own, not of your image: please report it with the command line, version {} and \
+         these words: {}",
+        env!("CARGO_PKG_VERSION"),
+        panic.replace('\n', ": ")
+    )
+}
 
-    let machine = Machine {
-        name: source.to_string(),
-        platform: build.platform,
-        container,
-        options,
-        cmdline,
-        kernel: find::find(build.kernel.kernel.as_deref(), build.platform.arch, &cache::directory()?, progress)?,
-    };
-    let size = make(&machine, disk, &output, progress)?;
-    progress.step(format!("done: {}, {}", output.path.display(), mebibytes(size)));
-    drop(machine);
-    cli::cache::trim(&cache, progress);
-    Ok(())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_fault_asks_to_be_reported_on_one_line() {
+        let text = fault("panicked at src/x.rs:1:2:\nindex out of bounds");
+        assert!(text.ends_with("and these words: panicked at src/x.rs:1:2:: index out of bounds"), "{text}");
+    }
 }

@@ -232,6 +232,9 @@ pub struct RunConfig {
     /// VOLUME: the keys are directories, the values nothing.
     #[serde(default, deserialize_with = "null_is_default")]
     pub volumes: BTreeMap<String, serde_json::Value>,
+    /// EXPOSE: the keys are ports, `80/tcp`, the values nothing.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub exposed_ports: BTreeMap<String, serde_json::Value>,
 }
 
 /// The layers' identities.

@@ -19,6 +19,8 @@ pub struct Arch {
     pub efi_file: &'static str,
     /// Machine field of a PE header (PE format, "Machine Types").
     pub pe_machine: u16,
+    /// Machine field of an ELF header (System V ABI, "ELF header").
+    pub elf_machine: u16,
     /// What `console=` needs so that messages reach the serial console of EC2 and of QEMU alike.
     pub console: &'static str,
     /// systemd's EFI stub, as Debian's systemd-boot-efi installs it.
@@ -36,6 +38,7 @@ pub const ARCHES: &[Arch] = &[
         root_type: guid::ROOT_X86_64_TYPE,
         efi_file: "BOOTX64.EFI",
         pe_machine: 0x8664,
+        elf_machine: 62,
         console: "ttyS0,115200n8",
         systemd_stub: "/usr/lib/systemd/boot/efi/linuxx64.efi.stub",
         qemu: "qemu-system-x86_64",
@@ -47,6 +50,7 @@ pub const ARCHES: &[Arch] = &[
         root_type: guid::ROOT_ARM64_TYPE,
         efi_file: "BOOTAA64.EFI",
         pe_machine: 0xAA64,
+        elf_machine: 183,
         // EC2's Graviton has a 16550 on PCI (ttyS0); QEMU's virt machine a PL011. The kernel's SPCR table names the
         // right one by itself, so the command line only has to not name a wrong one.
         console: "ttyS0,115200n8",

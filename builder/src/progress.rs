@@ -4,16 +4,19 @@
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Read, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Times a bar is drawn per second: smooth to the eye, nothing to the processor.
 const DRAWS_PER_SECOND: u8 = 10;
 
-/// The one way in which steps report. Cheap to clone; clones share the clock and the terminal.
+/// The one way in which steps report. Cheap to clone; clones share the clock, the terminal and the warnings.
 #[derive(Clone, Debug)]
 pub struct Progress {
     start: Instant,
     out: Out,
+    timed: bool,
+    warnings: Arc<Mutex<Vec<String>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -35,28 +38,60 @@ impl Progress {
         } else {
             Out::Lines
         };
-        Progress { start: Instant::now(), out }
+        Progress::with(out)
     }
 
     /// Reports nothing.
     #[must_use]
     pub fn silent() -> Self {
-        Progress { start: Instant::now(), out: Out::Silent }
+        Progress::with(Out::Silent)
+    }
+
+    fn with(out: Out) -> Self {
+        Progress { start: Instant::now(), out, timed: true, warnings: Arc::default() }
+    }
+
+    /// Reports without the elapsed time before each line.
+    #[must_use]
+    pub fn untimed(self) -> Self {
+        Progress { timed: false, ..self }
     }
 
     /// Says what is happening now.
     pub fn step(&self, what: impl Display) {
-        self.line(&format!("{:>7.2} s  {what}", self.start.elapsed().as_secs_f64()));
+        self.print(&format!("{}{}", self.stamp(), printable(&what.to_string())));
     }
 
     /// Says what the user should know although the build goes on.
     pub fn warn(&self, what: impl Display) {
-        self.line(&format!("{:>7.2} s  warning: {what}", self.start.elapsed().as_secs_f64()));
+        let text = what.to_string();
+        let label = paint(Colour::Yellow, "warning:");
+        self.print(&format!("{}{label} {}", self.stamp(), printable(&text)));
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+    }
+
+    /// What was warned of so far.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Time since the start.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn stamp(&self) -> String {
+        if self.timed { format!("{:>7.2} s  ", self.start.elapsed().as_secs_f64()) } else { String::new() }
     }
 
     /// A line without a time, such as the last words.
     pub fn line(&self, text: &str) {
-        let text = &printable(text);
+        self.print(&printable(text));
+    }
+
+    fn print(&self, text: &str) {
         match &self.out {
             // A terminal that went away is no reason to fail a build.
             Out::Terminal(bars) => drop(bars.println(text)),
@@ -129,6 +164,30 @@ impl<R: Read> Read for CountingReader<R> {
         self.bar.inc(read as u64);
         Ok(read)
     }
+}
+
+/// What colours are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Colour {
+    /// Errors.
+    Red,
+    /// Warnings.
+    Yellow,
+}
+
+/// A word of standard error in a colour, where that shows colours: a terminal that is not dumb, without NO_COLOR
+/// (no-color.org), or wherever it leads with CLICOLOR_FORCE (bixense.com/clicolors).
+#[must_use]
+pub fn paint(colour: Colour, word: &str) -> String {
+    if anstream::AutoStream::choice(&io::stderr()) == anstream::ColorChoice::Never {
+        return word.to_owned();
+    }
+    // ECMA-48, "Select graphic rendition".
+    let code = match colour {
+        Colour::Red => 31,
+        Colour::Yellow => 33,
+    };
+    format!("\x1b[1;{code}m{word}\x1b[0m")
 }
 
 /// A text that cannot steer the terminal: much of what is told comes from images and registries.

@@ -25,8 +25,6 @@ pub enum What {
     AnyOf(&'static str, &'static [&'static str]),
 }
 
-/// Makes the squashfs.
-pub const MKSQUASHFS: Need = Need { what: What::Program("mksquashfs"), package: "squashfs-tools" };
 /// Boots x86-64 machines.
 pub const QEMU: Need = Need { what: What::Program("qemu-system-x86_64"), package: "qemu-system-x86" };
 /// UEFI for QEMU, where Debian, Fedora, Arch and openSUSE put it.

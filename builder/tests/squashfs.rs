@@ -342,7 +342,9 @@ fn unsquashfs_and_rdsquashfs_agree_about_directories_of_any_size() {
     let dir = tempfile::tempdir().unwrap();
     let path = squashed(&[layer("a", tar(&[many, few, vec![directory("none")]].concat()))], dir.path());
     let lines = |command: &mut Command| {
-        let output = command.output().expect("unsquashfs or sqfs2tar is missing: apt-get install squashfs-tools squashfs-tools-ng");
+        let output = command
+            .output()
+            .expect("unsquashfs or sqfs2tar is missing: apt-get install squashfs-tools squashfs-tools-ng");
         assert!(output.status.success(), "{}", support::stderr(&output));
         output.stdout
     };

@@ -1,8 +1,9 @@
 //! The options that say how the machine behaves: what `docker run` has options for, and what only a machine has.
 
 use builder::machine::{Options, RootOptions};
+use builder::sysctls::Sysctl;
 use clap::Args;
-use initramfs::image::{BadUserData, OnExit, Swap, UserData, is_sysctl};
+use initramfs::image::{BadUserData, OnExit, Swap, UserData};
 use initramfs::limits::{Limits, NamedLimit};
 
 /// The least and the most that a swap volume has, in MiB: its mark takes two (init's `swap/mark.rs`), and swap's own
@@ -30,8 +31,8 @@ pub(crate) struct MachineArgs {
     pub(crate) plain_swap: bool,
 
     /// A kernel setting, such as net.core.somaxconn=4096; may be repeated
-    #[arg(short, long, value_name = "NAME=VALUE", value_parser = sysctl)]
-    pub(crate) sysctl: Vec<(String, String)>,
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub(crate) sysctl: Vec<Sysctl>,
 
     /// Let nothing be written but /tmp, /run and the image's volumes
     #[arg(long, conflicts_with = "overlay_size")]
@@ -89,7 +90,7 @@ impl MachineArgs {
         Options {
             on_exit: if self.reboot { OnExit::Reboot } else { OnExit::PowerOff },
             debug: self.debug,
-            sysctls: self.sysctl.iter().cloned().collect(),
+            sysctls: self.sysctl.iter().map(|setting| (setting.name.clone(), setting.value.clone())).collect(),
             swap: (self.swap > 0).then_some(swap),
             root: RootOptions { read_only: self.read_only, overlay_mib: self.overlay_size },
             no_wait_network: self.no_wait_network,
@@ -118,16 +119,6 @@ fn swap_size(text: &str) -> Result<u64, String> {
         return Err("swap has 8 MiB at least and 1024 GiB at most; 0 is none".to_owned());
     }
     Ok(size << 20)
-}
-
-/// VMify's users write `-s:net.core.somaxconn=4096`, with a colon.
-fn sysctl(text: &str) -> Result<(String, String), String> {
-    let text = text.strip_prefix(':').unwrap_or(text);
-    let (name, value) = text.split_once('=').ok_or("it is not NAME=VALUE")?;
-    if !is_sysctl(name) {
-        return Err(format!("{name:?} is no kernel setting, such as vm.swappiness"));
-    }
-    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn yes_or_no(text: &str) -> Result<bool, String> {
@@ -171,16 +162,6 @@ fn hostname(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn settings_are_read_in_both_spellings() {
-        let read = |text| sysctl(text).unwrap();
-        assert_eq!(read("vm.swappiness=1"), ("vm.swappiness".to_owned(), "1".to_owned()));
-        assert_eq!(read(":dev.hpet.max-user-freq=64").0, "dev.hpet.max-user-freq");
-        assert_eq!(read("kernel.core_pattern=|/x a=b").1, "|/x a=b");
-        assert_eq!(sysctl("vm.swappiness").unwrap_err(), "it is not NAME=VALUE");
-        assert!(sysctl("../../etc/passwd=x").unwrap_err().contains("is no kernel setting"));
-    }
 
     #[test]
     fn the_size_of_swap_is_in_gib_or_mib() {

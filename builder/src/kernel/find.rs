@@ -23,6 +23,17 @@ pub fn find(given: Option<&Path>, arch: &Arch, cache: &Path, progress: &Progress
     }
 }
 
+/// The same, but for one that would have to be built first: `None`.
+///
+/// # Errors
+/// When the directory has no kernel, or the cache can't be looked at.
+pub fn at_hand(given: Option<&Path>, arch: &Arch, cache: &Path) -> Result<Option<Kernel>> {
+    match given {
+        Some(directory) => foreign(directory, arch, cache).map(Some),
+        None => Script::unpack(cache)?.cached(arch)?.map(|directory| Kernel::open(&directory)).transpose(),
+    }
+}
+
 /// A kernel that the user names. One without an EFI stub borrows that of our own kernel, where that is built.
 fn foreign(directory: &Path, arch: &Arch, cache: &Path) -> Result<Kernel> {
     let mut kernel = Kernel::open(directory)?;

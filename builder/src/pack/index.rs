@@ -83,7 +83,11 @@ mod tests {
             words: vec![0, 1 << 24, 5],
             shared: vec![2],
             entries: kinds.map(entry).to_vec(),
-            places: vec![Place::Blocks { first: 0, count: 2 }, Place::Nowhere, Place::Fragment { number: 0, offset: 9, len: 5 }],
+            places: vec![
+                Place::Blocks { first: 0, count: 2 },
+                Place::Nowhere,
+                Place::Fragment { number: 0, offset: 9, len: 5 },
+            ],
         };
         assert_eq!(Index::decode(&index.encode().unwrap()).unwrap(), index);
         assert!(Index::decode(b"\x28\xb5\x2f\xfd").is_err());

@@ -15,8 +15,8 @@ use crate::compression::sniff_reader;
 use crate::digest::{Digest, HashingReader, HashingWriter};
 use crate::flatten::{Cause, Content, Layer, LayerError, path};
 use crate::progress::{Bar, Progress};
-use crate::tarball::reader::{Reader, TarError};
 use crate::tarball::Kind as EntryKind;
+use crate::tarball::reader::{Reader, TarError};
 use anyhow::{Context, Result, ensure};
 use blocks::{BLOCK, LEVEL, Pool, Queue, ordered, stored_len};
 pub use index::{Index, Place};
@@ -148,7 +148,8 @@ fn write(layer: &Layer, file: &File, pool: &Pool, bar: &Bar) -> Result<Index> {
     // A reader whose writer gave up only knows that it did.
     let words = match (&read, written) {
         (_, Ok(words)) => words,
-        (Err(error), Err(_)) if !matches!(&error.cause, Cause::Io(error) if error.kind() == io::ErrorKind::BrokenPipe) => {
+        (Err(error), Err(_)) if !matches!(&error.cause, Cause::Io(error) if error.kind() == io::ErrorKind::BrokenPipe) =>
+        {
             return Err(read.err().map_or_else(|| anyhow::anyhow!(place), anyhow::Error::new));
         }
         (_, Err(error)) => return Err(error).context(place),
@@ -186,7 +187,9 @@ impl<'a> Walk<'a> {
     }
 
     fn read(&mut self, layer: &Layer, bar: &Bar) -> Result<(), Cause> {
-        let Content::Blob(blob) = &layer.content else { return Err(io::Error::from(io::ErrorKind::Unsupported).into()) };
+        let Content::Blob(blob) = &layer.content else {
+            return Err(io::Error::from(io::ErrorKind::Unsupported).into());
+        };
         let compression = sniff_reader(blob.reader())?;
         let mut stored = HashingReader::new(bar.reader(blob.reader()));
         let found = {
@@ -311,4 +314,3 @@ fn read_index(file: &File) -> io::Result<Index> {
     file.read_exact_at(&mut bytes, trailer.data)?;
     Index::decode(&bytes)
 }
-

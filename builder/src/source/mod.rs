@@ -6,6 +6,7 @@ pub mod endpoint;
 pub mod engine;
 mod export;
 pub mod layout;
+pub mod look;
 pub mod order;
 pub mod registry;
 mod rootfs;
@@ -14,6 +15,7 @@ use crate::cache::Cache;
 use crate::digest::Digest;
 use crate::flatten::Layer;
 use crate::manifest::ImageConfig;
+use crate::pack;
 use crate::platform::Platform;
 use crate::progress::Progress;
 use anyhow::{Context, Result, bail, ensure};
@@ -169,6 +171,8 @@ impl Source {
 pub struct Fetch<'a> {
     /// The platform to choose where an image is made for several.
     pub platform: Platform,
+    /// Only manifest and configuration are wanted: nothing is downloaded that is not needed to tell what the image is.
+    pub look: bool,
     /// Where to look for an image that is only named.
     pub order: &'a Order,
     /// A file with certificates of authorities to trust for registries, beside the system's.
@@ -196,9 +200,10 @@ pub struct Container {
     pub layers: Vec<Layer>,
 }
 
-/// What an earlier build made of a layer, which then needs neither a download nor an export.
-fn packed(_cache: &Cache, _diff_id: &Digest) -> Option<Arc<File>> {
-    None
+/// What an earlier build made of a layer, which then needs neither a download nor an export. One that can't be read is as
+/// good as none.
+fn packed(cache: &Cache, diff_id: &Digest) -> Option<Arc<File>> {
+    pack::cached(cache, diff_id).ok().flatten()
 }
 
 /// Refuses an image without any layer before later steps wonder.

@@ -209,7 +209,8 @@ fn offsets(words: &[u32]) -> Vec<u64> {
 fn lay_out(data: &mut Data, number: usize, layer: &Packed, life: &Life, anew: &[Option<Anew>]) -> Result<()> {
     let words = &layer.index.words;
     let total: u64 = words.iter().copied().map(stored_len).sum();
-    let dead: u64 = words.iter().zip(&life.blocks).filter(|(_, alive)| !**alive).map(|(word, _)| stored_len(*word)).sum();
+    let dead: u64 =
+        words.iter().zip(&life.blocks).filter(|(_, alive)| !**alive).map(|(word, _)| stored_len(*word)).sum();
     let close = dead as f64 > total as f64 * MAX_DEAD;
     // Shared blocks by number of block; both rise.
     let mut shared = layer.index.shared.iter().zip(anew).enumerate().peekable();
@@ -240,7 +241,13 @@ fn lay_out(data: &mut Data, number: usize, layer: &Packed, life: &Life, anew: &[
             push(&mut data.runs, Run { at, len: used, from });
         }
         source += len;
-        at += if !close { len } else if *alive { used } else { 0 };
+        at += if !close {
+            len
+        } else if *alive {
+            used
+        } else {
+            0
+        };
     }
     for (shared, run) in late {
         data.shared[shared].at = at;
@@ -268,13 +275,21 @@ fn push(runs: &mut Vec<Run>, run: Run) {
 }
 
 /// Writes all runs to `out`, with zeros between them, from `start` on.
-pub(super) fn write(data: &Data, layers: &[Packed], start: u64, out: &mut impl Write, mut done: impl FnMut(u64)) -> Result<()> {
+pub(super) fn write(
+    data: &Data,
+    layers: &[Packed],
+    start: u64,
+    out: &mut impl Write,
+    mut done: impl FnMut(u64),
+) -> Result<()> {
     let mut buffer = vec![0; 1 << 20];
     let mut at = start;
     for run in &data.runs {
         zeros(out, run.at - at).context("write the root")?;
         let (file, mut source) = match run.from {
-            From::Layer(layer, source) => (layers.get(layer).map(|layer| &*layer.file).context("no such layer")?, source),
+            From::Layer(layer, source) => {
+                (layers.get(layer).map(|layer| &*layer.file).context("no such layer")?, source)
+            }
             From::Mended(source) => (&data.mended, source),
         };
         let mut left = run.len;

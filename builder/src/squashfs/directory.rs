@@ -65,7 +65,8 @@ pub(super) fn write(entries: &[Listed<'_>], table: &mut Stream) -> io::Result<Li
         }
         table.write(&bytes)?;
         let len = u32::try_from(bytes.len()).ok().and_then(|length| listing.len.checked_add(length));
-        listing.len = len.ok_or_else(|| io::Error::new(io::ErrorKind::FileTooLarge, "a directory of more than 4 GiB"))?;
+        listing.len =
+            len.ok_or_else(|| io::Error::new(io::ErrorKind::FileTooLarge, "a directory of more than 4 GiB"))?;
     }
     Ok(listing)
 }

@@ -65,7 +65,8 @@ impl Tables {
             records.extend_from_slice(&0u32.to_le_bytes());
         }
         let shared = append(&mut bytes, data.end, &records)?;
-        let count = u16::try_from(ids.list.len()).context("the image has files of more than 65,535 users and groups")?;
+        let count =
+            u16::try_from(ids.list.len()).context("the image has files of more than 65,535 users and groups")?;
         let records: Vec<u8> = ids.list.iter().flat_map(|id| id.to_le_bytes()).collect();
         let ids = append(&mut bytes, data.end, &records)?;
         let xattrs = xattrs.finish(data.end + bytes.len() as u64)?.map(|(table, start)| {

@@ -18,7 +18,9 @@ pub fn holds(name: &[u8]) -> bool {
 
 /// The number of a name's space, and the rest of the name.
 fn space(name: &[u8]) -> Option<(u16, &[u8])> {
-    (0..).zip(SPACES).find_map(|(number, space)| Some((number, name.strip_prefix(space).filter(|rest| !rest.is_empty())?)))
+    (0..)
+        .zip(SPACES)
+        .find_map(|(number, space)| Some((number, name.strip_prefix(space).filter(|rest| !rest.is_empty())?)))
 }
 
 /// The sets of a file system.

@@ -26,6 +26,7 @@
 //! probe dirty DISK MIB       writes over a disk, as far as the kernel's memory
 //! probe make-directory PATH  makes one
 //! probe knows FILESYSTEM     says whether the kernel knows it, asking for its module as mount(2) does
+//! probe settings             prints the names of all kernel settings
 //! probe report               prints all that it can find out about where it runs
 //! probe reboot HOW           asks the kernel for it: power-off or restart
 //! probe serve                serves files over HTTP on port 80: GET /proc/self/environ; the clock as /clock
@@ -41,6 +42,7 @@ mod kernel_log;
 mod log;
 mod report;
 mod serve;
+mod settings;
 mod signals;
 mod storage;
 
@@ -92,6 +94,7 @@ fn perform(words: &[String]) -> io::Result<ExitCode> {
         ["dirty", disk, mib] => console::dirty(disk, mib)?,
         ["make-directory", path] => std::fs::create_dir(path)?,
         ["knows", name] => storage::knows(name),
+        ["settings"] => settings::print()?,
         ["report"] => report::print()?,
         ["reboot", how] => return report::reboot(how),
         ["serve"] => serve::forever()?,

@@ -34,6 +34,9 @@ pub fn pull(reference: &Reference, fetch: &Fetch<'_>) -> Result<Container> {
         let servers = Servers::new(&endpoints, &logins, fetch.registry_ca);
         match runtime.block_on(resolve(&servers, fetch)) {
             Ok((container, downloads)) => {
+                if fetch.look {
+                    return Ok(container);
+                }
                 let work = Work { downloads, cache: fetch.cache.clone(), progress: fetch.progress.clone() };
                 in_background(runtime, servers, work)?;
                 return Ok(container);

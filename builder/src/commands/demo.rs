@@ -1,9 +1,10 @@
 //! `builder demo`: the example web server as a machine, through the same steps as any image, booted in QEMU.
 
-use anyhow::{Context, Result, ensure};
+use crate::qemu::{self, Forward, Hardware};
+use anyhow::{Context, Result};
 use builder::blob::Blob;
 use builder::build::{Machine, make};
-use builder::cleanup::{TempDir, Tool};
+use builder::cache::{self, Cache};
 use builder::digest::Digest;
 use builder::flatten::{Content, Layer};
 use builder::kernel::find;
@@ -15,12 +16,10 @@ use builder::progress::Progress;
 use builder::source::Container;
 use builder::tarball::writer::Writer;
 use builder::tarball::{Attributes, Entry, Kind};
-use builder::cache::{self, Cache};
 use builder::{cmdline, embedded, tools};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -35,7 +34,7 @@ pub(crate) fn run(port: u16, kernel: Option<&Path>, progress: &Progress) -> Resu
     let platform = Platform::host();
     let directory = cache::directory()?;
     let cache = Cache::open(&directory)?;
-    let output = Output::new(Some(&directory.join("demo.raw")), "");
+    let output = Output::new(Some(&directory.join("demo.raw")), "", None);
     let disk = output.begin()?;
     let machine = Machine {
         name: "hello".to_owned(),
@@ -44,9 +43,15 @@ pub(crate) fn run(port: u16, kernel: Option<&Path>, progress: &Progress) -> Resu
         options: Options::default(),
         cmdline: cmdline::cmdline(platform.arch, None, false)?,
         kernel: find::find(kernel, platform.arch, &directory, progress)?,
+        init: embedded::INIT.into(),
     };
     make(&machine, disk, &output, &cache, progress)?;
-    boot(&output.path, port, progress)
+    let port = free_port(port, progress)?;
+    let hardware =
+        Hardware { ports: vec![Forward { host: port, guest: GUEST_PORT, udp: false }], ..Hardware::default() };
+    let announced = progress.clone();
+    // The thread ends with the program: nobody waits for it.
+    qemu::boot(&output.path, &hardware, progress, move || drop(thread::spawn(move || announce(port, &announced))))
 }
 
 /// An image FROM scratch with one file in it, as a registry would give it.
@@ -70,23 +75,6 @@ fn hello() -> Result<Container> {
     Ok(Container { id, manifest: None, config, layers: vec![layer] })
 }
 
-fn boot(disk: &Path, port: u16, progress: &Progress) -> Result<()> {
-    let scripts = TempDir::new()?;
-    embedded::unpack(embedded::QEMU, scripts.path()).context("unpack QEMU's boot script")?;
-    let port = free_port(port, progress)?;
-    progress.step("boot it in QEMU; Ctrl-C presses the machine's power button, a second one pulls the plug");
-    let mut command = Command::new("bash");
-    command.arg(scripts.path().join("boot.sh")).arg(disk).args(["-p", &format!("{port}:{GUEST_PORT}")]);
-    command.stdin(Stdio::null());
-    let mut machine = Tool::spawn_in_charge(&mut command)?;
-    let announced = progress.clone();
-    // Ends with the program: nobody waits for it.
-    thread::spawn(move || announce(port, &announced));
-    let status = machine.wait()?;
-    ensure!(status.success(), "the machine ended badly: boot.sh says {status} (its messages are above)");
-    Ok(())
-}
-
 /// The wanted port, or a free one if somebody has that.
 fn free_port(wanted: u16, progress: &Progress) -> Result<u16> {
     if TcpListener::bind((Ipv4Addr::LOCALHOST, wanted)).is_ok() {
@@ -106,7 +94,8 @@ fn announce(port: u16, progress: &Progress) {
         thread::sleep(PATIENCE);
     }
     progress.step("the machine answers:");
-    println!("http://localhost:{port}/");
+    // A reader that went away is no failure of the machine.
+    let _ = writeln!(std::io::stdout(), "http://localhost:{port}/");
 }
 
 fn answers(port: u16) -> bool {

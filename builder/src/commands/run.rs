@@ -1,0 +1,76 @@
+//! `builder run`: builds a machine and boots it, in one step.
+
+use crate::cli::{self, Bootable, Run};
+use crate::order::Order;
+use crate::qemu::{self, Hardware};
+use anyhow::{Context, Result, bail, ensure};
+use builder::build::make;
+use builder::cache::{self, Cache};
+use builder::cleanup::TempDir;
+use builder::output::{Format, Output};
+use builder::platform::Platform;
+use builder::progress::Progress;
+use builder::source::Source;
+use builder::tools;
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+use std::path::Path;
+
+/// The options that mean something to a disk that is built already, by clap's names.
+const OF_A_BOOT: &[&str] = &["what", "port", "memory", "smp"];
+
+/// Boots what is named; ends when the machine does.
+pub(crate) fn run(run: Run, matches: Option<&ArgMatches>, progress: &Progress) -> Result<()> {
+    for port in &run.port {
+        port.check_is_free()?;
+    }
+    let hardware = Hardware { ports: run.port.clone(), memory: run.memory, processors: run.smp, swap: None };
+    match &run.what {
+        Bootable::Disk(disk) => {
+            refuse_build_options(disk, matches)?;
+            tools::require(&[tools::QEMU, tools::OVMF], progress)?;
+            qemu::boot(disk, &hardware, progress, || {})
+        }
+        Bootable::Image(source) => build_and_boot(source.clone(), run, hardware, progress),
+    }
+}
+
+fn build_and_boot(source: Source, run: Run, hardware: Hardware, progress: &Progress) -> Result<()> {
+    ensure!(
+        run.setup.platform == Platform { arch: &builder::platform::ARCHES[0] },
+        "--platform {}: QEMU is started for linux/amd64 only; builder without run builds the disk",
+        run.setup.platform
+    );
+    let directory = TempDir::new()?;
+    let disk = run.output.unwrap_or_else(|| directory.path().join("disk.raw"));
+    let output = Output::new(Some(&disk), "", None);
+    let order = Order::new(source, run.setup)?;
+    let unfinished = output.begin()?;
+    ensure!(output.format != Format::TarGz, "-o {}: QEMU boots no archive; take another ending", disk.display());
+    tools::require(&[tools::QEMU, tools::OVMF], progress)?;
+    let cache = Cache::open(&cache::directory()?)?;
+    let swap = order.options.swap.as_ref().map_or(0, |swap| swap.bytes >> 20);
+    let container = order.fetch(&cache, progress)?;
+    let machine = order.machine(container, progress)?;
+    make(&machine, unfinished, &output, &cache, progress)?;
+    drop(machine);
+    cli::cache::trim(&cache, progress);
+    qemu::boot(&output.path, &Hardware { swap: Some(swap), ..hardware }, progress, || {})
+}
+
+/// A disk is what it is; an option that would change it must not be ignored in silence.
+fn refuse_build_options(disk: &Path, matches: Option<&ArgMatches>) -> Result<()> {
+    let matches = matches.context("the command line of run is not there")?;
+    for id in matches.ids().map(clap::Id::as_str) {
+        // Groups of options have ids as well, and clap's name for the command that they belong to.
+        let given = matches.value_source(id) == Some(ValueSource::CommandLine);
+        if given && !OF_A_BOOT.contains(&id) && id.starts_with(|first: char| first.is_ascii_lowercase()) {
+            bail!(
+                "--{}: {} is built already; with a disk, run takes -p, -m and --smp only",
+                id.replace('_', "-"),
+                disk.display()
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,208 @@
+//! Where the result of a build goes: into a disk image, or to EC2. This is decided before any work, from the options, the
+//! environment and the AWS configuration files; nothing is asked over the network.
+
+mod profiles;
+
+use anyhow::{Result, bail, ensure};
+use profiles::Profiles;
+use std::path::{Path, PathBuf};
+
+/// The region where nothing names another: VMify's own default.
+const DEFAULT_REGION: &str = "eu-central-1";
+/// The profile that is this tool's own, where ~/.aws/credentials has it.
+const OWN_PROFILE: &str = "vmify";
+
+/// What the user asks for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted<'a> {
+    /// `-o`.
+    pub output: Option<&'a Path>,
+    /// `-q`.
+    pub quiet: bool,
+    /// `-r`.
+    pub regions: &'a [Region],
+    /// `--profile`.
+    pub profile: Option<&'a str>,
+}
+
+/// What the SDK's default chain would look at.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// Variables that are set, and not empty.
+    variables: Vec<(String, String)>,
+    /// `~/.aws/credentials`, and its text; empty where it is not there.
+    credentials: (PathBuf, String),
+    /// `~/.aws/config`, the same.
+    config: (PathBuf, String),
+}
+
+/// The variables that count (AWS SDKs and Tools Reference Guide, "Environment variables support").
+const VARIABLES: &[&str] = &[
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_PROFILE",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_ROLE_ARN",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+];
+
+impl Surroundings {
+    /// Those of this process.
+    #[must_use]
+    pub fn of_process() -> Self {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let home = PathBuf::from(variable("HOME").unwrap_or_default()).join(".aws");
+        let file = |name: &str, default: &str| {
+            let path = variable(name).map_or_else(|| home.join(default), PathBuf::from);
+            // The SDK as well takes a file that it can't read for one that isn't there.
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            (path, text)
+        };
+        Surroundings {
+            variables: VARIABLES.iter().filter_map(|name| Some(((*name).to_owned(), variable(name)?))).collect(),
+            credentials: file("AWS_SHARED_CREDENTIALS_FILE", "credentials"),
+            config: file("AWS_CONFIG_FILE", "config"),
+        }
+    }
+
+    fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    fn has(&self, names: &[&str]) -> bool {
+        names.iter().all(|name| self.variable(name).is_some())
+    }
+}
+
+/// Where the result goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// Into a file.
+    Disk,
+    /// To EC2.
+    Ec2(Account),
+}
+
+/// With what, and to where in EC2.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The profile to use; `None` leaves it to the SDK's default chain.
+    pub profile: Option<String>,
+    /// At least one.
+    pub regions: Vec<Region>,
+    /// Whether the user asked for EC2, or credentials were merely found.
+    pub asked: bool,
+}
+
+/// Decides.
+///
+/// # Errors
+/// When EC2 was asked for and there are no credentials, or the profile does not exist.
+pub fn find(wanted: &Wanted<'_>, surroundings: &Surroundings) -> Result<Destination> {
+    if wanted.output.is_some() {
+        return Ok(Destination::Disk);
+    }
+    let profiles = Profiles::parse(&surroundings.credentials.1, &surroundings.config.1);
+    let asked = wanted.quiet || wanted.profile.is_some() || !wanted.regions.is_empty();
+    let profile = match wanted.profile {
+        Some(name) => {
+            require(&profiles, name, surroundings)?;
+            Some(name.to_owned())
+        }
+        None if profiles.in_credentials(OWN_PROFILE) => Some(OWN_PROFILE.to_owned()),
+        None if default_chain(&profiles, surroundings) => None,
+        None if asked => bail!(
+            "there are no AWS credentials, and an image of EC2 is what -q, -r and --profile ask for: put them into a profile \
+             [vmify] of {}, or name a profile with --profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; \
+             -o FILE builds a disk image without any",
+            surroundings.credentials.0.display()
+        ),
+        None => return Ok(Destination::Disk),
+    };
+    let regions = regions(wanted, profile.as_deref(), &profiles, surroundings)?;
+    Ok(Destination::Ec2(Account { profile, regions, asked }))
+}
+
+/// Whether the SDK would find credentials by itself, but for those that an EC2 instance's role gives.
+fn default_chain(profiles: &Profiles, surroundings: &Surroundings) -> bool {
+    surroundings.has(&["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+        || profiles.gives_credentials(surroundings.variable("AWS_PROFILE").unwrap_or("default"))
+        || surroundings.has(&["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"])
+        || surroundings.has(&["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"])
+        || surroundings.has(&["AWS_CONTAINER_CREDENTIALS_FULL_URI"])
+}
+
+fn require(profiles: &Profiles, name: &str, surroundings: &Surroundings) -> Result<()> {
+    let (credentials, config) = (surroundings.credentials.0.display(), surroundings.config.0.display());
+    if !profiles.exists(name) {
+        let names = profiles.names();
+        let there = if names.is_empty() { "none at all".to_owned() } else { names.join(", ") };
+        bail!("--profile {name}: neither {credentials} nor {config} has such a profile; there are: {there}");
+    }
+    ensure!(
+        profiles.gives_credentials(name),
+        "--profile {name}: it has no credentials: give it aws_access_key_id and aws_secret_access_key in {credentials}, \
+         or sso_session, role_arn or credential_process in {config}"
+    );
+    Ok(())
+}
+
+fn regions(
+    wanted: &Wanted<'_>,
+    profile: Option<&str>,
+    profiles: &Profiles,
+    surroundings: &Surroundings,
+) -> Result<Vec<Region>> {
+    if !wanted.regions.is_empty() {
+        let mut regions = Vec::new();
+        for region in wanted.regions {
+            if !regions.contains(region) {
+                regions.push(region.clone());
+            }
+        }
+        return Ok(regions);
+    }
+    for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
+        if let Some(value) = surroundings.variable(name) {
+            let region = value.parse::<Region>().map_err(|reason| anyhow::anyhow!("{name}={value}: {reason}"))?;
+            return Ok(vec![region]);
+        }
+    }
+    let profile = profile.or_else(|| surroundings.variable("AWS_PROFILE")).unwrap_or("default");
+    let region = profiles.region(profile).unwrap_or(DEFAULT_REGION);
+    let region = region.parse().map_err(|reason| anyhow::anyhow!("region {region} of profile {profile}: {reason}"))?;
+    Ok(vec![region])
+}
+
+/// A region of AWS, by its code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Region(String);
+
+impl std::fmt::Display for Region {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::str::FromStr for Region {
+    type Err = String;
+
+    /// The form of all codes, as no list of them stays complete: `eu-central-1`, `us-gov-west-1`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts: Vec<&str> = text.split('-').collect();
+        let is_word = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase());
+        let fits = match parts[..] {
+            [ref words @ .., number] if words.len() >= 2 => {
+                words.iter().all(is_word) && !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+            }
+            _ => false,
+        };
+        if fits { Ok(Region(text.to_owned())) } else { Err("it is no region of AWS, such as eu-central-1".to_owned()) }
+    }
+}
+
+#[cfg(test)]
+mod tests;
