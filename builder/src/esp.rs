@@ -32,8 +32,9 @@ impl TimeProvider for FirstMoment {
     }
 }
 
-/// Folder and name of the file that says what the disk is made of.
-pub const PROVENANCE: (&str, &str) = ("nanoos", "provenance.json");
+/// Folder and name of the file that says what the disk is made of. They are short names of FAT: with its long ones, fatfs
+/// 0.3 writes directories that fsck.fat has something to say about.
+pub const PROVENANCE: (&str, &str) = ("NANOOS", "ORIGIN.JSN");
 /// Bytes of which that file has a multiple, so that few changes of it move the program behind it.
 const PROVENANCE_STEP: usize = 16 * 1024;
 

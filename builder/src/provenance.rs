@@ -42,7 +42,7 @@ pub struct Provenance {
 pub struct ImageOf {
     /// Digest of its configuration: what Docker calls the image's ID.
     pub id: Digest,
-    /// Digest of its manifest, where it came with one.
+    /// Digest of its manifest, where it came with one. Not on the disk, which is the same wherever the image came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Digest>,
     /// Its layers, lowest first: digests of the archives once decompressed, where the image tells them.
@@ -50,11 +50,11 @@ pub struct ImageOf {
 }
 
 impl ImageOf {
-    /// What is known of an image that is at hand.
+    /// What a disk tells of an image that is at hand.
     #[must_use]
     pub fn of(container: &Container) -> Self {
         let layers = container.layers.iter().map(|Layer { diff_id, .. }| *diff_id).collect();
-        ImageOf { id: container.id, manifest: container.manifest, layers }
+        ImageOf { id: container.id, manifest: None, layers }
     }
 }
 

@@ -261,17 +261,17 @@ fn registry(answer: &'static str) -> String {
 fn registries_that_refuse() {
     let dir = workshop();
     let at = |address: &str, tag: &str| {
-        complaint(command(dir.path(), &[&format!("{address}/app{tag}"), "--kernel", "kernel"]), 1)
+        complaint(command(dir.path(), &[&format!("docker://{address}/app{tag}"), "--kernel", "kernel"]), 1)
     };
     let unknown = registry("404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     assert!(at(&unknown, "").ends_with(": it has no such image or tag"));
-    assert!(at(&unknown, ":1.2").starts_with(&format!("{unknown}/app:1.2: ")));
+    assert!(at(&unknown, ":1.2").starts_with(&format!("docker://{unknown}/app:1.2: ")));
     let closed = registry("401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     assert!(at(&closed, "").ends_with(&format!("or you may not read it: log in with docker login {closed}")));
     let broken = registry("503 Unavailable\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbusy");
     assert!(at(&broken, "").contains("it answers 503: busy"));
     let down = at("127.0.0.1:1", "");
-    assert!(down.starts_with("127.0.0.1:1/app:latest: ") && down.contains("refused"), "{down}");
+    assert!(down.starts_with("docker://127.0.0.1:1/app:latest: ") && down.contains("refused"), "{down}");
 }
 
 /// The command in a mount namespace of its own, with a file system on `out` that is mounted so.

@@ -103,6 +103,7 @@ fn pull(image: &str, mirrors: &[Mirror], cache: &Cache) -> anyhow::Result<Contai
     let progress = Progress::silent();
     source.fetch(&Fetch {
         platform: Platform::host(),
+        look: false,
         order: &Order::registry(),
         registry_ca: None,
         debug: false,

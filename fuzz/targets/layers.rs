@@ -8,11 +8,16 @@ use builder::blob::Blob;
 use builder::flatten::merge::merge;
 use builder::flatten::tree::{InodeId, Node, ROOT, Tree};
 use builder::flatten::{Content, Layer};
+use builder::pack::blocks::Pool;
+use builder::pack::{Packed, pack_into};
 use builder::progress::Bar;
 use builder::tarball::BLOCK;
 use builder::tarball::reader::Reader;
 use libfuzzer_sys::fuzz_target;
+use rustix::fs::{MemfdFlags, memfd_create};
+use std::fs::File;
 use std::io::{self, Read};
+use std::sync::{Arc, OnceLock};
 
 /// Content beyond this is not read: a sparse file may claim any length.
 const MAX_READ: u64 = 1 << 20;
@@ -38,11 +43,27 @@ fuzz_target!(|input: &[u8]| {
         diff_id: None,
     };
     let layers: Vec<Layer> = layers.iter().map(blob).collect();
-    match merge(&layers, &Bar::hidden()) {
+    let packed: Result<Vec<Packed>, _> = layers.iter().map(pack).collect();
+    let Ok(mut packed) = packed else { return };
+    match merge(&mut packed) {
         Ok(merged) => check(&merged.tree, layers.len()),
         Err(error) => assert!(!error.to_string().is_empty(), "an error without words"),
     }
 });
+
+/// Packs a layer as a build does it, into memory.
+fn pack(layer: &Layer) -> Result<Packed, ()> {
+    static POOL: OnceLock<Pool> = OnceLock::new();
+    let pool = POOL.get_or_init(|| Pool::start().expect("threads"));
+    let file = File::from(memfd_create("packed", MemfdFlags::CLOEXEC).expect("memory"));
+    match pack_into(layer, &file, pool, &Bar::hidden()) {
+        Ok(index) => Ok(Packed { name: layer.name.clone(), diff_id: None, file: Arc::new(file), index }),
+        Err(error) => {
+            assert!(!error.to_string().is_empty(), "an error without words");
+            Err(())
+        }
+    }
+}
 
 /// Every entry's content is as long as it says, or an error.
 fn read(layer: &[u8]) {

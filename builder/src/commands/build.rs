@@ -47,9 +47,10 @@ pub(crate) fn build(build: Build, progress: &Progress) -> Result<()> {
     let provenance = build.provenance.as_deref().map(beside).transpose()?;
     let container = order.fetch(&cache, progress)?;
     let machine = order.machine(container, progress)?;
-    let made = make(&machine, disk, &output, &cache, progress)?;
+    let mut made = make(&machine, disk, &output, &cache, progress)?;
     if let Some((file, path)) = provenance {
         let shown = path.display();
+        made.provenance.image.manifest = machine.container.manifest;
         file.reopen()?.write_all(&made.provenance.to_json()?).with_context(|| format!("--provenance {shown}"))?;
         file.persist(path, 0o644)?;
     }

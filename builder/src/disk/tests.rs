@@ -78,7 +78,8 @@ fn what_is_zero_is_not_written() {
     let mut found = vec![0; bytes.len()];
     file.read_exact_at(&mut found, 4096).unwrap();
     assert!(found == bytes);
-    assert!(file.metadata().unwrap().blocks() * 512 <= 4 * 4096);
+    // Each of the three lies in one page or on two.
+    assert!(file.metadata().unwrap().blocks() * 512 <= 6 * 4096);
 }
 
 #[test]

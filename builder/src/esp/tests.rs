@@ -41,7 +41,7 @@ fn other_tools_find_the_program_and_nothing_to_mend() {
         assert_eq!(esp[54..62], *b"FAT16   ");
         output(Command::new("mcopy").arg("-i").arg(&image).arg("::/EFI/BOOT/BOOTX64.EFI").arg(&copy), "mtools");
         assert!(std::fs::read(&copy).unwrap() == program, "the program of {size} bytes came back with other bytes");
-        let json = output(Command::new("mtype").arg("-i").arg(&image).arg("::/nanoos/provenance.json"), "mtools");
+        let json = output(Command::new("mtype").arg("-i").arg(&image).arg("::/NANOOS/ORIGIN.JSN"), "mtools");
         assert_eq!((json.trim_end(), json.len()), (r#"{"version":1}"#, 16 * 1024));
         let listing = output(Command::new("mdir").arg("-i").arg(&image).arg("::/EFI/BOOT"), "mtools");
         assert!(listing.contains("1234-ABCD") && listing.contains("1980-01-01"), "{listing}");

@@ -149,6 +149,14 @@ impl Queue<'_> {
         self.send(if is_zero(&block) { Pending::ready(Stored::HOLE) } else { self.pool.compress(block) })
     }
 
+    /// Appends a block of zeros of one file.
+    ///
+    /// # Errors
+    /// As [`Queue::push`].
+    pub fn push_hole(&mut self) -> io::Result<u32> {
+        self.send(Pending::ready(Stored::HOLE))
+    }
+
     /// Appends a block that files share: it has bytes even where all are zeros, since squashfs knows holes in files only.
     ///
     /// # Errors
@@ -213,7 +221,12 @@ mod tests {
     fn blocks_keep_their_order_whoever_compresses_them() {
         let pool = Pool::start().unwrap();
         let (mut queue, writer) = ordered(&pool);
-        let noise: Vec<u8> = (0..BLOCK as u64).map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect();
+        let mut state = 1u64;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        };
+        let noise: Vec<u8> = (0..BLOCK).map(|_| next()).collect();
         let blocks = [vec![7; BLOCK], vec![0; BLOCK], noise.clone(), vec![9; 10]];
         let (words, bytes) = thread::scope(|scope| {
             let written = scope.spawn(|| {

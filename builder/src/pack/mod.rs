@@ -124,7 +124,7 @@ fn pack_one(layer: &Layer, cache: &Cache, pool: &Pool, bar: &Bar) -> Result<Pack
                 // It can't be found again, so it needs no name.
                 None => Draft::nameless(cache.nameless()?),
             };
-            let index = write(layer, draft.file(), pool, bar)?;
+            let index = pack_into(layer, draft.file(), pool, bar)?;
             (Arc::new(draft.finish()?), index)
         }
     };
@@ -132,14 +132,17 @@ fn pack_one(layer: &Layer, cache: &Cache, pool: &Pool, bar: &Bar) -> Result<Pack
 }
 
 /// Packs a layer into an empty file.
-fn write(layer: &Layer, file: &File, pool: &Pool, bar: &Bar) -> Result<Index> {
+///
+/// # Errors
+/// When the layer can't be read ([`LayerError`] says where), or the file not be written.
+pub fn pack_into(layer: &Layer, file: &File, pool: &Pool, bar: &Bar) -> Result<Index> {
     let (queue, writer) = ordered(pool);
     let mut out = HashingWriter::new(BufWriter::with_capacity(1 << 20, file));
     let mut walk = Walk::new(queue);
     let (read, written) = thread::scope(|scope| {
         let writer = scope.spawn(|| writer.run(&mut out));
         let read = walk.read(layer, bar);
-        let blamed = read.map_err(|cause| walk.blame(layer, cause));
+        let blamed = read.map_err(|cause| walk.blame(layer, damage(layer).unwrap_or(cause)));
         let index = walk.finish(); // and with it the queue, so that the writer ends
         let written = writer.join().unwrap_or_else(|_| Err(io::Error::other("the thread that writes is gone")));
         (blamed.map(|()| index), written)
@@ -229,11 +232,16 @@ impl<'a> Walk<'a> {
         let first = self.queue.len();
         let mut left = size;
         while left > 0 {
-            let length = left.min(BLOCK as u64) as usize;
-            let mut block = vec![0; length];
-            fill(reader, &mut block)?;
-            self.queue.push(block)?;
-            left -= length as u64;
+            let length = left.min(BLOCK as u64);
+            if reader.content().hole() >= length {
+                reader.content().skip_hole(length);
+                self.queue.push_hole()?;
+            } else {
+                let mut block = vec![0; length as usize];
+                fill(reader, &mut block)?;
+                self.queue.push(block)?;
+            }
+            left -= length;
         }
         Ok(Place::Blocks { first, count: self.queue.len() - first })
     }
@@ -263,6 +271,7 @@ impl<'a> Walk<'a> {
         let entry = self.index.entries.last().map(|entry| path::display(&entry.path)).and_then(|shown| match &cause {
             Cause::Tar(TarError::Truncated | TarError::Io(_)) => Some(format!("in or after entry {shown}")),
             Cause::Tar(_) => Some(format!("after entry {shown}")),
+            Cause::TooLarge => Some(format!("entry {shown}")),
             _ => None,
         });
         LayerError { layer: layer.name.clone(), entry, cause }
@@ -278,6 +287,13 @@ fn fill(reader: &mut Reader<impl Read>, block: &mut [u8]) -> Result<(), Cause> {
         io::ErrorKind::UnexpectedEof => Cause::Tar(TarError::Truncated),
         _ => Cause::Io(error),
     })
+}
+
+/// What cannot be read may just be damaged, which the digest of what is stored tells better than its first broken byte.
+fn damage(layer: &Layer) -> Option<Cause> {
+    let (Content::Blob(blob), Some(expected)) = (&layer.content, layer.digest) else { return None };
+    let found = Digest::of_reader(blob.reader()).ok()?;
+    (found != expected).then_some(Cause::Digest { found })
 }
 
 struct Trailer {

@@ -13,7 +13,7 @@ mod rootfs;
 
 use crate::cache::Cache;
 use crate::digest::Digest;
-use crate::flatten::Layer;
+use crate::flatten::{Content, Layer};
 use crate::manifest::ImageConfig;
 use crate::pack;
 use crate::platform::Platform;
@@ -153,7 +153,7 @@ impl Source {
     /// # Errors
     /// When the image is not there, not for the platform, damaged, or no container image.
     pub fn fetch(&self, fetch: &Fetch<'_>) -> Result<Container> {
-        match self {
+        let container = match self {
             Source::Anywhere(reference) => order::fetch(reference, fetch),
             Source::Registry(reference) => registry::pull(reference, fetch),
             Source::Engine(engine, name) => engine::fetch(*engine, std::slice::from_ref(name), fetch),
@@ -161,8 +161,17 @@ impl Source {
             Source::OciArchive(path, tag) => archive::read(path, tag.as_deref(), archive::Form::Oci, fetch),
             Source::OciLayout(path, tag) => layout::read_directory(path, tag.as_deref(), fetch.platform),
             Source::RootFs(path) => rootfs::read(path),
+        };
+        let mut container = container.with_context(|| self.to_string())?;
+        for layer in &mut container.layers {
+            // What earlier builds made of it is taken instead; registries and engines have looked for it before.
+            if let (Content::Blob(_), Some(diff_id)) = (&layer.content, layer.diff_id)
+                && let Some(file) = packed(fetch.cache, &diff_id)
+            {
+                layer.content = Content::Packed(file);
+            }
         }
-        .with_context(|| self.to_string())
+        Ok(container)
     }
 }
 

@@ -236,20 +236,32 @@ pub struct Content<'a, R> {
     reader: &'a mut Reader<R>,
 }
 
-impl<R: Read> Read for Content<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+impl<R> Content<'_, R> {
+    /// How many bytes of a hole come next: zeros that are nowhere in the archive.
+    pub fn hole(&mut self) -> u64 {
         let at = &mut *self.reader;
         // Runs that are used up, empty ones among them.
         while at.map.runs.get(at.run).is_some_and(|run| at.position >= run.offset + run.length) {
             at.run += 1;
         }
-        let next = at.map.runs.get(at.run);
-        let hole_end = next.map_or(at.map.size, |run| run.offset);
-        let read = if at.position < hole_end {
-            let zeros = clamp(hole_end - at.position, buffer.len());
+        at.map.runs.get(at.run).map_or(at.map.size, |run| run.offset).saturating_sub(at.position)
+    }
+
+    /// Passes over bytes of a hole, at most those that [`Content::hole`] tells.
+    pub fn skip_hole(&mut self, bytes: u64) {
+        self.reader.position += bytes.min(self.hole());
+    }
+}
+
+impl<R: Read> Read for Content<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let hole = self.hole();
+        let at = &mut *self.reader;
+        let read = if hole > 0 {
+            let zeros = clamp(hole, buffer.len());
             buffer[..zeros].fill(0);
             zeros
-        } else if let Some(run) = next {
+        } else if let Some(run) = at.map.runs.get(at.run) {
             let wanted = clamp(run.offset + run.length - at.position, buffer.len());
             let read = at.input.read(&mut buffer[..wanted])?;
             if read == 0 && wanted > 0 {

@@ -2,8 +2,12 @@
 #![allow(dead_code, missing_docs)] // each test uses its part
 
 use builder::blob::Blob;
+use builder::cache::Cache;
 use builder::digest::Digest;
+use builder::flatten::merge::{self, Merged};
 use builder::flatten::{Content, Layer};
+use builder::pack;
+use builder::progress::Progress;
 use builder::tarball::writer::Writer;
 use builder::tarball::{Attributes, Entry, Kind};
 use std::fs;
@@ -35,6 +39,14 @@ pub(crate) fn tar(entries: &[(Entry, Vec<u8>)]) -> Vec<u8> {
         writer.append(entry, &content[..]).unwrap();
     }
     writer.finish().unwrap()
+}
+
+/// Packs layers and merges them; what goes wrong is told as the user would see it.
+pub(crate) fn merged(layers: &[Layer]) -> Result<Merged, String> {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(dir.path()).unwrap();
+    let mut packed = pack::pack(layers, &cache, &Progress::silent()).map_err(|error| format!("{error:#}"))?;
+    merge::merge(&mut packed).map_err(|error| format!("{:#}", anyhow::Error::new(error)))
 }
 
 pub(crate) fn layer(name: &str, tar: Vec<u8>) -> Layer {
