@@ -58,10 +58,21 @@ fn the_docker_daemons_image_is_exported_once() {
     for form in ["oci:layout:v1", "oci-archive:archive.tar:v1", "docker-archive:copied.tar:app:v1"] {
         run(dir.path(), "skopeo", &["skopeo", "copy", "--quiet", "docker-archive:saved.tar", form]);
     }
-    for form in ["docker-archive:saved.tar", "oci:layout:v1", "oci-archive:archive.tar", "docker-archive:copied.tar"] {
+    let built = |form: &str| {
         succeed(build(dir.path(), form, &[]));
-        assert!(fs::read(dir.path().join("x.raw")).unwrap() == disk, "{form} gives another disk");
+        fs::read(dir.path().join("x.raw")).unwrap()
+    };
+    for form in ["docker-archive:saved.tar", "docker-archive:copied.tar"] {
+        assert!(built(form) == disk, "{form} gives another disk");
     }
+    // As an OCI image its configuration is written anew, so it has another identity; but the same files.
+    let layout = built("oci:layout:v1");
+    assert!(built("oci-archive:archive.tar") == layout);
+    let root = |disk: &[u8]| {
+        fs::write(dir.path().join("y.raw"), disk).unwrap();
+        builder::inspect::inspect(&dir.path().join("y.raw")).unwrap().provenance.parts.root
+    };
+    assert_eq!(root(&layout), root(&disk));
     assert_eq!(
         refusal(build(dir.path(), "oci-archive:saved.tar", &[])),
         "builder: oci-archive:saved.tar: it has no index.json, so it is no OCI layout: use docker-archive:"

@@ -35,8 +35,7 @@ impl Inspect {
 fn text(report: &Report) -> String {
     let Provenance { builder, image, platform, kernel, init, cmdline, options, .. } = &report.provenance;
     let known = |digest: Option<String>| digest.unwrap_or_else(|| "not known".to_owned());
-    let mut lines =
-        vec![("image", image.id.to_string()), ("manifest", known(image.manifest.map(|digest| digest.to_string())))];
+    let mut lines = vec![("image", image.id.to_string())];
     lines.extend(image.layers.iter().map(|layer| ("layer", known(layer.map(|digest| digest.to_string())))));
     lines.extend([
         ("platform", platform.clone()),
