@@ -110,7 +110,7 @@ impl Machine {
 }
 
 /// The root file system of the packed layers.
-fn root<'a>(packed: &'a mut Vec<Packed>, cache: &Cache, progress: &Progress) -> Result<Squashfs<'a>> {
+fn root<'a>(packed: &'a mut [Packed], cache: &Cache, progress: &Progress) -> Result<Squashfs<'a>> {
     let merged = merge::merge(packed)?;
     if !merged.dropped_xattrs.is_empty() {
         let names: Vec<String> = merged.dropped_xattrs.into_iter().collect();

@@ -88,7 +88,7 @@ fn read(file: &mut File) -> Result<Report> {
     let provenance = Provenance::parse(&json)?;
     let program = member(&format!("EFI/BOOT/{}", arch.efi_file))?;
     let parts = &provenance.parts;
-    let section = |name: &str| section(&program, name).map(|bytes| Part::of(bytes));
+    let section = |name: &str| section(&program, name).map(Part::of);
     let checks = vec![
         Check { name: "root", made: parts.root, found: hash(file, root, parts.root.bytes)? },
         Check { name: "EFI program", made: parts.efi_program, found: Part::of(&program) },

@@ -6,7 +6,6 @@ use builder::digest::Digest;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use support::{PLAIN, builder, file, kernel, layout, names, refusal, simple_layout, succeed, tar};
@@ -260,6 +259,43 @@ fn what_docker_save_writes_is_read_plain_and_compressed() {
     assert!(read("a") == read("b") && read("a") == read("c"));
     let refused = refusal(build("docker-archive:two.tar", "d"));
     assert_eq!(refused, "builder: docker-archive:two.tar: it has 2 images: add :TAG, one of app:1, app:2");
+}
+
+#[test]
+fn a_disk_tells_what_it_is_made_of_and_whether_it_still_is() {
+    let dir = workshop();
+    let options = ["-o", "x.raw", "--provenance", "x.json", "-e", "SECRET=hunter2", "--hostname", "web"];
+    succeed(builder(dir.path(), &[&["oci:image", "--kernel", "kernel"], &options[..]].concat()));
+    let json = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
+    let mut beside = json(&fs::read(dir.path().join("x.json")).unwrap());
+    let inside = json(&succeed(builder(dir.path(), &["inspect", "--json", "x.raw"])).stdout);
+    assert_eq!((&inside["options"]["hostname"], &inside["options"]["env"][1]), (&"web".into(), &"SECRET".into()));
+    assert!(!inside.to_string().contains("hunter2"));
+    assert_eq!(inside["kernel"]["release"], "6.12.0");
+    let config = Digest::of(b"CONFIG_RD_ZSTD=y\n").to_string();
+    assert_eq!(inside["kernel"]["config"], config);
+    assert_eq!(inside["parts"]["vmlinuz"]["digest"], Digest::of(&[0x4D; 100_000]).to_string());
+    // The image's manifest is only told beside the disk, which is the same wherever the image came from.
+    assert!(beside["image"].as_object_mut().unwrap().remove("manifest").is_some());
+    assert_eq!(beside, inside);
+    let text = succeed(builder(dir.path(), &["inspect", "x.raw"])).stdout;
+    let text = String::from_utf8_lossy(&text);
+    assert_eq!(text.matches(", as built\n").count(), 4, "{text}");
+
+    // A byte of the root, the first of whose partition's sectors stands in the table's second entry.
+    let mut disk = fs::read(dir.path().join("x.raw")).unwrap();
+    let sector = u64::from_le_bytes(disk[1024 + 128 + 32..1024 + 128 + 40].try_into().unwrap());
+    disk[sector as usize * 512 + 5000] ^= 1;
+    fs::write(dir.path().join("x.raw"), &disk).unwrap();
+    assert_eq!(refusal(builder(dir.path(), &["inspect", "x.raw"])), "builder: x.raw: no longer what was built: root");
+    fs::write(dir.path().join("y.raw"), vec![0; 1 << 20]).unwrap();
+    let none = refusal(builder(dir.path(), &["inspect", "y.raw"]));
+    assert!(none.starts_with("builder: y.raw: it has no partition table that can be read"), "{none}");
+    fs::write(dir.path().join("y.raw"), b"QFI\xfb and more").unwrap();
+    assert!(
+        refusal(builder(dir.path(), &["inspect", "y.raw"]))
+            .contains("this is a qcow2 disk, and only raw disks are read")
+    );
 }
 
 #[test]

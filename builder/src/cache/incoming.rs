@@ -17,7 +17,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub enum Claim {
     /// Nobody: it is for the caller to fetch.
-    Mine(Incoming),
+    Mine(Box<Incoming>),
     /// Another builder fetches it now, and has this many bytes.
     Taken(u64),
     /// Another builder fetched it meanwhile.
@@ -84,7 +84,7 @@ impl Cache {
             if is_at(&file, &partial) {
                 let file = Arc::new(file);
                 let place = Place::Partial(partial.clone(), Lock(file.clone(), partial));
-                return self.resume(file, digest, place).map(Claim::Mine);
+                return self.resume(file, digest, place).map(|incoming| Claim::Mine(Box::new(incoming)));
             }
         }
     }
@@ -261,7 +261,7 @@ mod tests {
 
     fn mine(cache: &Cache, digest: &Digest) -> Incoming {
         match cache.claim(digest).unwrap() {
-            Claim::Mine(incoming) => incoming,
+            Claim::Mine(incoming) => *incoming,
             other => panic!("{other:?}"),
         }
     }

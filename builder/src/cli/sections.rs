@@ -6,9 +6,8 @@ use std::fmt::Write as _;
 pub(crate) const SECTIONS: &[(&str, &str)] = &[
     (
         "Images",
-        "\
-  NAME[:TAG][@DIGEST]        from the Docker daemon, else podman, else a registry, whichever has it first (--image-src);
-                             by Docker's rules nginx is docker.io/library/nginx:latest
+        "  NAME[:TAG][@DIGEST]        from the Docker daemon, else podman, else a registry (--image-src),
+                             by Docker's rules: nginx is docker.io/library/nginx:latest
   docker://NAME              from a registry only
   docker-daemon:NAME|ID      from the Docker daemon only
   podman:NAME|ID             from podman only
@@ -19,8 +18,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ),
     (
         "Examples: building",
-        "\
-  builder nginx                          make ./nginx.raw
+        "  builder nginx                          make ./nginx.raw
   builder nginx:1.27 -o web.qcow2        the same for QEMU's own format (or .vmdk, .vhd, .tar.gz)
   builder --entrypoint /bin/server rootfs:root.tar.zst
   builder inspect nginx.raw              what a disk is made of
@@ -30,44 +28,40 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ),
     (
         "Examples: running",
-        "\
-  builder run nginx -p 8080:80           build it and boot it in QEMU; Ctrl-C switches it off
+        "  builder run nginx -p 8080:80           build it and boot it in QEMU; Ctrl-C switches it off
   builder run ./nginx.raw -m 1024        boot a disk that was built
   builder demo                           boot a small web server",
     ),
     (
         "Examples: the application",
-        "\
-  builder -e LOG=debug --env-file app.env app
+        "  builder -e LOG=debug --env-file app.env app
   builder --entrypoint /bin/server --cmd --port --cmd 80 app
   builder --cmd '[\"nginx\", \"-g\", \"daemon off;\"]' --user 101 nginx",
     ),
     (
         "Examples: the machine",
-        "\
-  builder -d -k 'loglevel=7' nginx       see on the console what happens at boot
+        "  builder -d -k 'loglevel=7' nginx       see on the console what happens at boot
   builder -w 0 -s vm.swappiness=10 -s net.core.somaxconn=4096 nginx
   builder -b --read-only --hostname web nginx",
     ),
     (
         "Examples: scripts",
-        "\
-  disk=$(builder -q -o web.raw nginx)    the path alone on standard output
+        "  disk=$(builder -q -o web.raw nginx)    the path alone on standard output
   builder --json -o web.raw nginx | jq .size
   source <(builder completions bash)     complete with the Tab key",
     ),
     (
         "Where the result goes",
-        "\
-  -o FILE names a disk image. Without it, -q, -r or --profile ask for an image of EC2, which takes AWS credentials:
-  those of --profile, else of the profile [vmify] in ~/.aws/credentials, else those that AWS's own tools would use.
-  Without any of these options the disk image is built into ./NAME.raw.",
+        "  -o FILE names a disk image. Without it, -q, -r or --profile ask for an image of EC2, which
+  takes AWS credentials: those of --profile, else of the profile [vmify] in ~/.aws/credentials,
+  else those that AWS's own tools would use. Without any of these options the disk image is built
+  into ./NAME.raw.",
     ),
     (
         "Environment",
-        "\
-  NANOOS_CACHE       where blobs and the kernel are kept (else $XDG_CACHE_HOME/nanoos, else ~/.cache/nanoos)
-  NANOOS_CACHE_SIZE  how much is kept there beside kernels, such as 512M or 20G (else 10G); 0 keeps nothing
+        "  NANOOS_CACHE       where layers and the kernel are kept (else $XDG_CACHE_HOME/nanoos, else
+                     ~/.cache/nanoos)
+  NANOOS_CACHE_SIZE  how much is kept there beside kernels, such as 512M (else 10G); 0: nothing
   DOCKER_HOST        where the Docker daemon is: unix:///PATH or tcp://HOST:PORT
   CONTAINER_HOST     where podman is, in the same way
   NANOOS_NO_INSTALL  set to 1: never install missing tools, even as root
@@ -79,8 +73,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ),
     (
         "Exit status",
-        "\
-  0    done; for run and demo: the machine switched itself off
+        "  0    done; for run and demo: the machine switched itself off
   1    it failed; the last line on standard error says why, and what to do
   2    the command line is wrong
   101  a fault of builder's own, which it asks to be reported

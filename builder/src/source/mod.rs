@@ -141,8 +141,10 @@ impl Source {
             Source::Engine(_, name) => {
                 last(name).split(['@', ':']).find(|part| *part != "sha256").unwrap_or_default().to_owned()
             }
-            Source::DockerArchive(path, _) | Source::OciLayout(path, _) => of_path(path),
-            Source::OciArchive(path, _) | Source::RootFs(path) => of_path(path),
+            Source::DockerArchive(path, _)
+            | Source::OciLayout(path, _)
+            | Source::OciArchive(path, _)
+            | Source::RootFs(path) => of_path(path),
         };
         if stem.is_empty() { "image".to_owned() } else { stem }
     }

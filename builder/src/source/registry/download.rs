@@ -92,7 +92,7 @@ impl Servers {
         bar: &Bar,
     ) -> Result<Blob> {
         let mut incoming = match claim(&descriptor.digest, cache).await? {
-            Claim::Mine(incoming) => incoming,
+            Claim::Mine(incoming) => *incoming,
             Claim::Here(blob) => {
                 if let (Some(delivery), Blob::File { file, len, .. }) = (delivery, blob.slice(0, blob.len())) {
                     delivery.came(&file, len);
