@@ -7,6 +7,7 @@ use super::metadata::{self, Position, Stream};
 use super::xattrs::Sets;
 use crate::flatten::tree::{Child, InodeId, Node, ROOT, Tree};
 use crate::pack::{Packed, Place};
+use crate::tarball::Kind;
 use anyhow::{Context, Result, anyhow};
 use std::collections::HashMap;
 use std::collections::btree_map;
@@ -216,7 +217,11 @@ impl<'t> Writer<'t> {
         // The root directory has no time that a container would show: see flatten's documentation.
         let mtime = if id == ROOT { self.survey.newest } else { clamp(attributes.mtime, self.latest) };
         Ok(Common {
-            mode: (attributes.mode & 0o7777) as u16,
+            // Linux knows no other mode of a symbolic link, whatever an archive says (symlink(7)).
+            mode: match inode.node {
+                Node::Special(Kind::Symlink(_)) => 0o777,
+                _ => (attributes.mode & 0o7777) as u16,
+            },
             uid: self.ids.index(attributes.uid)?,
             gid: self.ids.index(attributes.gid)?,
             mtime,
