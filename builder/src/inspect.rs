@@ -12,11 +12,47 @@ use initramfs::guid::ESP_TYPE;
 use object::read::pe::PeFile64;
 use object::{Object, ObjectSection};
 use std::fs::File;
-use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 /// Largest EFI system partition that is read, in bytes: ours have some seven MiB.
 const MAX_ESP: u64 = 512 << 20;
+
+/// How often all of the EFI system partition may be read. Few of it is read even once, unless its tables lead in circles.
+const MAX_READS: u64 = 4;
+
+/// A partition in memory, of which only so much is read.
+struct Limited {
+    inner: Cursor<Vec<u8>>,
+    left: u64,
+}
+
+impl Read for Limited {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // Even an empty answer costs something, so that whoever asks for ever is stopped.
+        let read = self.inner.read(buffer)?;
+        let left = self.left.checked_sub(read.max(1) as u64);
+        self.left = left.ok_or_else(|| io::Error::other("its tables lead in circles"))?;
+        Ok(read)
+    }
+}
+
+/// What fatfs wants even where nothing is written.
+impl Write for Limited {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Limited {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.inner.seek(to)
+    }
+}
 
 /// A part of a disk, as it was made and as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,12 +111,14 @@ fn read(file: &mut File) -> Result<Report> {
         .context("it has no partition table that can be read, so it is no disk of builder's")?;
     let (esp, root, arch) = partitions(&table)?;
     let esp = read_partition(file, esp).context("read the EFI system partition")?;
-    let file_system = FileSystem::new(Cursor::new(esp), FsOptions::new())
-        .context("its EFI system partition has no FAT file system")?;
+    let len = esp.len() as u64;
+    let limited = Limited { inner: Cursor::new(esp), left: len.saturating_mul(MAX_READS) };
+    let file_system =
+        FileSystem::new(limited, FsOptions::new()).context("its EFI system partition has no FAT file system")?;
     let member = |path: &str| -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        let mut member = file_system.root_dir().open_file(path).with_context(|| format!("it has no {path}"))?;
-        member.read_to_end(&mut bytes).with_context(|| format!("read its {path}"))?;
+        let member = file_system.root_dir().open_file(path).with_context(|| format!("it has no {path}"))?;
+        member.take(len).read_to_end(&mut bytes).with_context(|| format!("read its {path}"))?;
         Ok(bytes)
     };
     let json = member(&format!("{}/{}", esp::PROVENANCE.0, esp::PROVENANCE.1))

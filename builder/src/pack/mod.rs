@@ -10,7 +10,7 @@
 pub mod blocks;
 mod index;
 
-use crate::cache::{Cache, Draft, Kind};
+use crate::cache::{Cache, Draft, Kind, no_room};
 use crate::compression::sniff_reader;
 use crate::digest::{Digest, HashingReader, HashingWriter};
 use crate::flatten::{Cause, Content, Layer, LayerError, path};
@@ -147,16 +147,9 @@ pub fn pack_into(layer: &Layer, file: &File, pool: &Pool, bar: &Bar) -> Result<I
         let written = writer.join().unwrap_or_else(|_| Err(io::Error::other("the thread that writes is gone")));
         (blamed.map(|()| index), written)
     });
-    let place = "write a packed layer into the cache";
-    // A reader whose writer gave up only knows that it did.
-    let words = match (&read, written) {
-        (_, Ok(words)) => words,
-        (Err(error), Err(_)) if !matches!(&error.cause, Cause::Io(error) if error.kind() == io::ErrorKind::BrokenPipe) =>
-        {
-            return Err(read.err().map_or_else(|| anyhow::anyhow!(place), anyhow::Error::new));
-        }
-        (_, Err(error)) => return Err(error).context(place),
-    };
+    let failed = |error| no_room(error, "write a packed layer into the cache".to_owned());
+    // First the writer's failure: a reader whose writer gave up only knows that it did.
+    let words = written.map_err(failed)?;
     let mut index = read?;
     index.words = words;
     let data: u64 = index.words.iter().copied().map(stored_len).sum();
@@ -170,7 +163,7 @@ pub fn pack_into(layer: &Layer, file: &File, pool: &Pool, bar: &Bar) -> Result<I
         out.write_all(digest.bytes())?;
         out.flush()
     };
-    finish().context(place)?;
+    finish().map_err(failed)?;
     Ok(index)
 }
 
