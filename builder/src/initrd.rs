@@ -43,9 +43,10 @@ pub fn packing(kernel: &Kernel) -> Result<Packing> {
 /// As [`pack_system`]; when the cache can't be read or written.
 pub fn system(init: &[u8], release: &str, modules: &Selection, packing: Packing, cache: &Cache) -> Result<Vec<u8>> {
     let key = key(init, release, modules, packing);
-    if let Some(mut file) = cache.derived(Kind::Initramfs, &key)? {
+    // One that can't be read is as good as none.
+    if let Ok(Some(file)) = cache.derived(Kind::Initramfs, &key) {
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).context("read an initramfs of the cache")?;
+        file.take(MAX_ARCHIVE).read_to_end(&mut bytes).context("read an initramfs of the cache")?;
         // Its digest stands before it; what was damaged is made anew.
         if let Some((digest, archive)) = bytes.split_first_chunk::<32>()
             && Digest::of(archive).bytes() == digest
@@ -61,6 +62,9 @@ pub fn system(init: &[u8], release: &str, modules: &Selection, packing: Packing,
     draft.finish()?;
     Ok(archive)
 }
+
+/// Largest archive that is read from the cache, in bytes: with all of a distribution's modules it has some 100 MiB.
+const MAX_ARCHIVE: u64 = 1 << 30;
 
 /// A digest of everything that the second archive depends on.
 fn key(init: &[u8], release: &str, modules: &Selection, packing: Packing) -> Digest {

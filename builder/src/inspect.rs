@@ -107,6 +107,7 @@ fn check_format(file: &mut File) -> Result<()> {
 
 fn read(file: &mut File) -> Result<Report> {
     // Its backup, where the table itself is damaged.
+    check_table(file)?;
     let table = GPT::read_from(file, SECTOR)
         .context("it has no partition table that can be read, so it is no disk of builder's")?;
     let (esp, root, arch) = partitions(&table)?;
@@ -134,6 +135,27 @@ fn read(file: &mut File) -> Result<Report> {
         Check { name: "initramfs", made: parts.initramfs, found: section(".initrd")? },
     ];
     Ok(Report { provenance, checks })
+}
+
+/// Refuses a table of another shape than ours before a library makes room for it: whoever forges one computes its checksum
+/// too (UEFI specification, 5.3.2: place, count and size of the entries).
+fn check_table(file: &mut File) -> Result<()> {
+    const SHAPE: (u32, u32) = (128, 128);
+    let end = file.seek(SeekFrom::End(0)).context("read the disk")?;
+    for at in [SECTOR, end.saturating_sub(SECTOR)] {
+        let mut header = [0; 92];
+        file.seek(SeekFrom::Start(at)).context("read the disk")?;
+        if file.read_exact(&mut header).is_err() || !header.starts_with(b"EFI PART") {
+            continue;
+        }
+        let number = |at: usize| header[at..at + 4].iter().rev().fold(0, |sum, byte| sum << 8 | u32::from(*byte));
+        let far = number(76) != 0 && at == SECTOR;
+        ensure!(
+            (number(80), number(84)) == SHAPE && !far,
+            "its partition table has another shape than those that builder makes, so it is no disk of builder's"
+        );
+    }
+    file.rewind().context("read the disk")
 }
 
 /// The EFI system partition, the root, and the architecture that the root's type tells.

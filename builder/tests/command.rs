@@ -118,18 +118,19 @@ fn scripts_get_the_result_on_standard_output_and_nothing_else() {
 #[test]
 fn a_dry_run_tells_and_writes_nothing() {
     let dir = workshop();
-    let output = succeed(builder(dir.path(), &["--dry-run", "-e", "A=1", "oci:image", "--kernel", "kernel"]));
+    let output = succeed(builder(dir.path(), &["--dry-run", "-e", "A=hunter2", "oci:image", "--kernel", "kernel"]));
     let told = String::from_utf8(output.stdout).unwrap();
     for part in [
         "image         oci:image for linux/amd64\n",
         "layers        1, 1.1 MiB\n",
         "kernel        Linux 6.12.0\n",
         "command line  console=ttyS0,115200n8 ",
-        "\"A=1\"",
+        "\"A\"",
         "output        image.raw, raw, about ",
     ] {
         assert!(told.contains(part), "{part:?} is not in:\n{told}");
     }
+    assert!(!told.contains("hunter2"), "{told}");
     assert_eq!(names(dir.path()), ["cache", "image", "kernel"]);
 }
 

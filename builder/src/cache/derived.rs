@@ -1,11 +1,10 @@
 //! Files that are made of something else, and can be made again.
 
-use super::{Cache, no_room, touch};
+use super::{Cache, no_room, open_file, touch};
 use crate::cleanup::TempFile;
 use crate::digest::Digest;
 use anyhow::{Context, Result};
 use std::fs::{self, File};
-use std::io;
 use std::path::PathBuf;
 
 /// What is kept beside blobs: files that can be made again from something else.
@@ -42,14 +41,8 @@ impl Cache {
     /// When it is here and can't be opened.
     pub fn derived(&self, kind: Kind, key: &Digest) -> Result<Option<File>> {
         let path = self.derived_path(kind, key);
-        match File::open(&path) {
-            Ok(file) => {
-                touch(&file);
-                Ok(Some(file))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("open {}", path.display())),
-        }
+        let file = open_file(&path).with_context(|| format!("open {}", path.display()))?;
+        Ok(file.inspect(touch))
     }
 
     /// A place for a derived file that is being made.

@@ -67,6 +67,8 @@ impl Cache {
     pub fn claim(&self, digest: &Digest) -> Result<Claim> {
         let partial = self.partial_path(digest);
         loop {
+            // What is no file goes.
+            super::open_file(&partial).with_context(|| format!("open {}", partial.display()))?;
             let file = File::options().read(true).write(true).create(true).truncate(false).open(&partial);
             let file = file.map_err(|error| no_room(error, format!("create {}", partial.display())))?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {

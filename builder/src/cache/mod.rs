@@ -11,9 +11,11 @@ pub mod stock;
 use crate::blob::{Blob, Kept};
 use crate::digest::Digest;
 use anyhow::{Context, Result};
+use rustix::fs::OFlags;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -87,10 +89,8 @@ impl Cache {
     /// When it is here and can't be opened.
     pub fn kept(&self, digest: &Digest, len: Option<u64>) -> Result<Option<Blob>> {
         let path = self.path(digest);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).with_context(|| format!("open {}", path.display())),
+        let Some(file) = open_file(&path).with_context(|| format!("open {}", path.display()))? else {
+            return Ok(None);
         };
         touch(&file);
         let kept = Kept::new(file, *digest, path.clone()).with_context(|| format!("read {}", path.display()))?;
@@ -120,6 +120,21 @@ impl Cache {
 /// file may go sooner than it should, which costs time only.
 fn touch(file: &File) {
     let _ = file.set_modified(SystemTime::now());
+}
+
+/// Opens a file of the cache, if it is there. What else may be in its place (a directory, a pipe that nobody writes to, a
+/// link) is no work of ours: it is removed.
+fn open_file(path: &Path) -> io::Result<Option<File>> {
+    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits() as i32;
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() => match File::options().read(true).custom_flags(flags).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            opened => opened.map(Some),
+        },
+        Ok(metadata) => if metadata.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.map(|()| None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Why something can't be written into the cache, with the way out where there is no room.

@@ -1,6 +1,6 @@
 //! The options that say how the application is run: those of `docker run`, by the same names.
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use builder::application::environment::{self, Variable};
 use builder::application::words::{self, Words};
 use builder::application::{self, Application};
@@ -12,8 +12,8 @@ use std::path::PathBuf;
 #[command(next_help_heading = "The application")]
 pub(crate) struct ApplicationArgs {
     /// A variable for the application; KEY alone takes it from this environment; may be repeated, the last one counts
-    #[arg(short, long, value_name = "KEY=VALUE", value_parser = variable)]
-    env: Vec<Variable>,
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    env: Vec<String>,
 
     /// A file of variables, one a line, as docker run takes it; may be repeated. Those of -e come after
     #[arg(long, value_name = "FILE")]
@@ -43,7 +43,11 @@ impl ApplicationArgs {
         for file in &self.env_file {
             variables.extend(environment::read_file(file, environment::own)?);
         }
-        variables.extend(self.env);
+        for text in &self.env {
+            // Read here and not by clap, whose errors quote the value: it may be a secret.
+            let key = text.split('=').next().unwrap_or_default();
+            variables.push(Variable::parse(text, environment::own).map_err(|why| anyhow!("-e {key}=…: {why}"))?);
+        }
         Ok(Application {
             environment: variables,
             entrypoint: words::list(&self.entrypoint),
@@ -52,8 +56,4 @@ impl ApplicationArgs {
             workdir: self.workdir,
         })
     }
-}
-
-fn variable(text: &str) -> Result<Variable, String> {
-    Variable::parse(text, environment::own)
 }

@@ -44,7 +44,7 @@ pub(crate) fn build(build: Build, progress: &Progress) -> Result<()> {
     if build.dry_run {
         return dry_run::tell(&order, &output, &cache, progress);
     }
-    let provenance = build.provenance.as_deref().map(beside).transpose()?;
+    let provenance = build.provenance.as_deref().map(|path| beside(path, &output.path)).transpose()?;
     let container = order.fetch(&cache, progress)?;
     let machine = order.machine(container, progress)?;
     let mut made = make(&machine, disk, &output, &cache, progress)?;
@@ -71,10 +71,13 @@ pub(crate) fn build(build: Build, progress: &Progress) -> Result<()> {
 }
 
 /// A temporary file beside one that will be written, which tells early that it can't be.
-fn beside(path: &Path) -> Result<(TempFile, &Path)> {
+fn beside<'a>(path: &'a Path, disk: &Path) -> Result<(TempFile, &'a Path)> {
     let directory = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
     let shown = path.display();
     ensure!(!path.is_dir(), "--provenance {shown}: this is a directory; name a file");
+    // A rename would put a file in the place of a device.
+    ensure!(!path.exists() || path.is_file(), "--provenance {shown}: this is a device or a pipe; name a file");
+    ensure!(path != disk, "--provenance {shown}: the disk image is written there; name another file");
     Ok((TempFile::new_in(directory).with_context(|| format!("--provenance {shown}"))?, path))
 }
 

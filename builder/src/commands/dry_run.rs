@@ -6,10 +6,10 @@ use anyhow::{Context, Result};
 use builder::cache::{self, Cache};
 use builder::kernel::directory::Kernel;
 use builder::kernel::find;
-use builder::machine;
 use builder::output::Output;
 use builder::progress::{Progress, mebibytes, printable};
 use builder::source::look::Look;
+use builder::{machine, provenance};
 use std::fmt::Write as _;
 
 /// Bytes of a disk beside the layers and the kernel itself: partition tables, gaps, the file system of the EFI partition,
@@ -27,7 +27,7 @@ pub(crate) fn tell(order: &Order, output: &Output, cache: &Cache, progress: &Pro
     for warning in warnings {
         progress.warn(warning);
     }
-    let mut config = serde_json::to_value(&config).context("write the machine's configuration")?;
+    let mut config = provenance::options(&config)?;
     if let Some(fields) = config.as_object_mut() {
         fields.remove("root");
     }

@@ -104,4 +104,7 @@ pub enum Cause {
     /// More than fits into a machine.
     #[error("its files hold more than 1 TiB together: is it damaged?")]
     TooLarge,
+    /// More than fits into memory.
+    #[error("the layer's names and attributes take more than 512 MiB up to here: is it damaged?")]
+    TooMuchTold,
 }

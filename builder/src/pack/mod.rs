@@ -15,8 +15,8 @@ use crate::compression::sniff_reader;
 use crate::digest::{Digest, HashingReader, HashingWriter};
 use crate::flatten::{Cause, Content, Layer, LayerError, path};
 use crate::progress::{Bar, Progress};
-use crate::tarball::Kind as EntryKind;
 use crate::tarball::reader::{Reader, TarError};
+use crate::tarball::{Entry, Kind as EntryKind};
 use anyhow::{Context, Result, ensure};
 use blocks::{BLOCK, LEVEL, Pool, Queue, ordered, stored_len};
 pub use index::{Index, Place};
@@ -36,6 +36,11 @@ const TRAILER: usize = 8 + 8 + 8 + 32;
 /// Most that the files of one layer may hold together, in bytes. Sparse files can claim any size; more than this
 /// fits into no machine's root.
 const MAX_CONTENT: u64 = 1 << 40;
+
+/// Most that the names and attributes of one layer may take in memory, in bytes: those of four million files.
+const MAX_INDEX: usize = 512 << 20;
+/// What an entry takes beside its names and attributes, in bytes.
+const ENTRY: usize = 128;
 
 /// A layer that is packed.
 #[derive(Debug)]
@@ -175,11 +180,23 @@ struct Walk<'a> {
     small: Vec<u8>,
     /// Bytes of all files so far.
     content: u64,
+    /// Bytes of the index so far.
+    told: usize,
+}
+
+/// Bytes of an entry's names and attributes.
+fn told(entry: &Entry) -> usize {
+    let target = match &entry.kind {
+        EntryKind::HardLink(target) | EntryKind::Symlink(target) => target.len(),
+        _ => 0,
+    };
+    let xattrs = entry.xattrs.iter().map(|(name, value)| ENTRY + name.len() + value.len());
+    entry.path.len() + target + xattrs.sum::<usize>()
 }
 
 impl<'a> Walk<'a> {
     fn new(queue: Queue<'a>) -> Self {
-        Walk { queue, index: Index::default(), small: Vec::new(), content: 0 }
+        Walk { queue, index: Index::default(), small: Vec::new(), content: 0, told: 0 }
     }
 
     fn read(&mut self, layer: &Layer, bar: &Bar) -> Result<(), Cause> {
@@ -192,7 +209,11 @@ impl<'a> Walk<'a> {
             let mut reader = Reader::new(HashingReader::new(compression.decompress(&mut stored)?));
             while let Some(entry) = reader.next_entry()? {
                 let (is_file, size) = (entry.kind == EntryKind::File, entry.size);
+                self.told += ENTRY + told(&entry);
                 self.index.entries.push(entry);
+                if self.told > MAX_INDEX {
+                    return Err(Cause::TooMuchTold);
+                }
                 let place = if is_file { self.place(size, &mut reader)? } else { Place::Nowhere };
                 self.index.places.push(place);
             }
@@ -264,7 +285,7 @@ impl<'a> Walk<'a> {
         let entry = self.index.entries.last().map(|entry| path::display(&entry.path)).and_then(|shown| match &cause {
             Cause::Tar(TarError::Truncated | TarError::Io(_)) => Some(format!("in or after entry {shown}")),
             Cause::Tar(_) => Some(format!("after entry {shown}")),
-            Cause::TooLarge => Some(format!("entry {shown}")),
+            Cause::TooLarge | Cause::TooMuchTold => Some(format!("entry {shown}")),
             _ => None,
         });
         LayerError { layer: layer.name.clone(), entry, cause }
@@ -284,9 +305,12 @@ fn fill(reader: &mut Reader<impl Read>, block: &mut [u8]) -> Result<(), Cause> {
 
 /// What cannot be read may just be damaged, which the digest of what is stored tells better than its first broken byte.
 fn damage(layer: &Layer) -> Option<Cause> {
-    let (Content::Blob(blob), Some(expected)) = (&layer.content, layer.digest) else { return None };
-    let found = Digest::of_reader(blob.reader()).ok()?;
-    (found != expected).then_some(Cause::Digest { found })
+    let Content::Blob(blob) = &layer.content else { return None };
+    match Digest::of_reader(blob.reader()) {
+        // A blob of the cache, or one that comes from elsewhere, verifies itself at its end.
+        Err(error) => Some(Cause::Io(error)),
+        Ok(found) => layer.digest.is_some_and(|expected| expected != found).then_some(Cause::Digest { found }),
+    }
 }
 
 struct Trailer {

@@ -24,6 +24,8 @@ pub struct Map {
     pub runs: Vec<Run>,
 }
 
+/// Digits of the largest number of 64 bits.
+const MAX_DIGITS: usize = 20;
 /// Runs of one file that are believed: 16 MiB of description. GNU tar writes one per hole.
 const MAX_RUNS: usize = 1 << 20;
 
@@ -136,6 +138,9 @@ fn leading_map(stored: u64, mut input: impl Read) -> Result<(Vec<u64>, u64), Tar
                 break; // padding
             }
             if byte != b'\n' {
+                if digits.len() == MAX_DIGITS {
+                    return Err(BAD);
+                }
                 digits.push(byte);
                 continue;
             }
