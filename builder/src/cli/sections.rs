@@ -36,13 +36,13 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
         "Examples: the application",
         "  builder -e LOG=debug --env-file app.env app
   builder --entrypoint /bin/server --cmd --port --cmd 80 app
-  builder --cmd '[\"nginx\", \"-g\", \"daemon off;\"]' --user 101 nginx",
+  builder --cmd '[\"--port\", \"80\"]' --user app --workdir /srv app",
     ),
     (
         "Examples: the machine",
         "  builder -d -k 'loglevel=7' nginx       see on the console what happens at boot
   builder -w 0 -s vm.swappiness=10 -s net.core.somaxconn=4096 nginx
-  builder -b --read-only --hostname web nginx",
+  builder -b --read-only --hostname web app",
     ),
     (
         "Examples: scripts",
