@@ -7,6 +7,7 @@
 
 use crate::digest::Digest;
 use crate::esp::{self, Files};
+use crate::pack::blocks::is_zero;
 use crate::platform::Arch;
 use anyhow::{Context, Result, ensure};
 use gptman::{GPT, GPTPartitionEntry, PartitionName};
@@ -146,10 +147,6 @@ impl Write for SparseWriter<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-fn is_zero(page: &[u8]) -> bool {
-    page.iter().all(|byte| *byte == 0)
 }
 
 #[cfg(test)]

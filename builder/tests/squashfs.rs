@@ -193,14 +193,6 @@ fn gnu_tar(directory: &Path, option: &str) -> Vec<u8> {
 fn a_change_in_the_top_layer_leaves_the_lower_layers_data_where_they_are() {
     let dir = tempfile::tempdir().unwrap();
     // Incompressible, so that the data are as large as they look.
-    let noise = |seed: u64, length: usize| -> Vec<u8> {
-        let mut state = seed;
-        let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 56) as u8
-        };
-        (0..length).map(|_| next()).collect()
-    };
     let lower: Vec<_> = (0..40).map(|number| file(&format!("usr/{number}"), &noise(number, 100_000))).collect();
     let bytes = |top: &[u8]| {
         let layers = [layer("lower", tar(&lower)), layer("top", tar(&[file("app", top)]))];

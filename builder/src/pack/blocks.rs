@@ -29,7 +29,8 @@ impl Stored {
     const HOLE: Self = Stored { bytes: Vec::new(), word: 0 };
 }
 
-fn is_zero(block: &[u8]) -> bool {
+/// Whether there are only zeros.
+pub(crate) fn is_zero(block: &[u8]) -> bool {
     // Most blocks differ from zeros in their first words.
     let (words, rest) = block.as_chunks::<16>();
     words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|byte| *byte == 0)
