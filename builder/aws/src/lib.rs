@@ -1,0 +1,1 @@
+//! EBS snapshots and AMIs of disk images, without an instance and without a bucket.
