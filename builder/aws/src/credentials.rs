@@ -1,0 +1,100 @@
+//! Credentials that are looked for anew when AWS says that they have expired: whoever renews them while an upload runs, a
+//! tool or a person, need not start it again.
+
+use crate::clock::Clock;
+use aws_config::{BehaviorVersion, ConfigLoader};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, Result, future};
+use aws_sdk_ec2::config::SharedHttpClient;
+use aws_smithy_async::time::TimeSource;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+
+/// Credentials are renewed so long before they expire: longer than a request takes.
+const MARGIN: Duration = Duration::from_secs(60);
+
+/// The SDK's chain of providers for a profile. Clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Renewable(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    profile: Option<String>,
+    http: SharedHttpClient,
+    clock: Clock,
+    /// What was found last.
+    current: Mutex<Option<Credentials>>,
+}
+
+impl Renewable {
+    pub(crate) fn new(profile: Option<String>, http: SharedHttpClient, clock: Clock) -> Self {
+        Renewable(Arc::new(Inner { profile, http, clock, current: Mutex::default() }))
+    }
+
+    /// Credentials that are given, and looked for nowhere.
+    pub(crate) fn fixed(credentials: Credentials, http: SharedHttpClient, clock: Clock) -> Self {
+        let current = Mutex::new(Some(credentials));
+        Renewable(Arc::new(Inner { profile: None, http, clock, current }))
+    }
+
+    async fn current(&self) -> Result {
+        let mut current = self.0.current.lock().await;
+        if let Some(known) = current.as_ref().filter(|known| self.is_fresh(known)) {
+            return Ok(known.clone());
+        }
+        let found = self.find().await?;
+        *current = Some(found.clone());
+        Ok(found)
+    }
+
+    /// Looks for others than `refused`; false where there are none.
+    pub(crate) async fn renew(&self, refused: &Credentials) -> bool {
+        let mut current = self.0.current.lock().await;
+        let differs = |found: &Credentials| {
+            found.access_key_id() != refused.access_key_id() || found.session_token() != refused.session_token()
+        };
+        // Somebody else has renewed them while this request was on its way.
+        if current.as_ref().is_some_and(differs) {
+            return true;
+        }
+        match self.find().await {
+            Ok(found) if differs(&found) => {
+                *current = Some(found);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn is_fresh(&self, credentials: &Credentials) -> bool {
+        credentials.expiry().is_none_or(|expiry| self.0.clock.now() + MARGIN < expiry)
+    }
+
+    /// Asks a chain of its own: those of the SDK keep what they read of files and the environment.
+    async fn find(&self) -> Result {
+        let loader = loader(self.0.profile.as_deref(), &self.0.http, &self.0.clock);
+        let config = loader.load().await;
+        let provider = config.credentials_provider().ok_or_else(CredentialsError::not_loaded_no_source)?;
+        provider.provide_credentials().await
+    }
+}
+
+impl ProvideCredentials for Renewable {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.current())
+    }
+}
+
+/// Reads the environment and AWS's files, with our own client and clock.
+pub(crate) fn loader(profile: Option<&str>, http: &SharedHttpClient, clock: &Clock) -> ConfigLoader {
+    let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone()).time_source(clock.clone());
+    match profile {
+        Some(profile) => loader.profile_name(profile),
+        None => loader,
+    }
+}

@@ -1,0 +1,292 @@
+//! An AMI of a snapshot.
+
+use crate::account::Session;
+use crate::contents::hex;
+use crate::describe::filter;
+use crate::encryption::Encryption;
+use crate::failure::Failure;
+use crate::retry::Patience;
+use crate::tags::{self, Tags};
+use anyhow::{Result, bail};
+use aws_sdk_ec2::operation::register_image::RegisterImageOutput;
+use aws_sdk_ec2::types::{
+    ArchitectureValues, BlockDeviceMapping, BootModeValues, EbsBlockDevice, Image, ImageState, ImdsSupportValues,
+    ResourceType, TpmSupportValues, VolumeType,
+};
+use sha2::{Digest, Sha256};
+use tokio::time::{Instant, sleep};
+
+/// The device of the root, as instances on Nitro call it.
+const ROOT_DEVICE: &str = "/dev/xvda";
+/// The device of the swap volume; init looks for the volume that EC2 says is this one.
+const SWAP_DEVICE: &str = "/dev/xvdb";
+/// What EC2 takes in a name beside letters and digits (RegisterImage, "Name").
+const NAME_MARKS: &str = "()[] ./-'@_";
+/// A name's length at most.
+const LONGEST_NAME: usize = 128;
+/// Digits of the identity in a default name: enough that no two are the same by chance.
+const NAME_DIGITS: usize = 12;
+
+/// Which processors an image is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Architecture {
+    /// Intel and AMD.
+    X86_64,
+    /// Graviton.
+    Arm64,
+}
+
+impl Architecture {
+    fn value(self) -> ArchitectureValues {
+        match self {
+            Architecture::X86_64 => ArchitectureValues::X8664,
+            Architecture::Arm64 => ArchitectureValues::Arm64,
+        }
+    }
+}
+
+/// What an image is registered as.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// For which processors.
+    pub architecture: Architecture,
+    /// The swap volume's size, GiB; 0 is none.
+    pub swap: u32,
+    /// Whether its instances have a NitroTPM, which not all types do.
+    pub tpm: bool,
+}
+
+impl Machine {
+    /// The same for the same contents registered in the same way.
+    pub(crate) fn id(&self, content: &str, encryption: &Encryption) -> String {
+        let Machine { architecture, swap, tpm } = self;
+        let whole = format!("NanoOS machine 1\n{content}\n{architecture:?}\n{swap}\n{tpm}\n{encryption}");
+        hex(&Sha256::digest(whole))[..32].to_owned()
+    }
+}
+
+/// A name that EC2 takes, of what an image is made of and its identity.
+pub(crate) fn default_name(source: &str, machine: &str) -> String {
+    let digits = &machine[..NAME_DIGITS];
+    let fits = |c: char| if c.is_ascii_alphanumeric() || NAME_MARKS.contains(c) { c } else { '-' };
+    let mut name: String = source.chars().map(fits).collect();
+    name.truncate(LONGEST_NAME - NAME_DIGITS - 1 - "-999".len());
+    let name = name.trim_matches(['.', '/', ' ', '-']);
+    format!("{}-{digits}", if name.is_empty() { "nanoos" } else { name })
+}
+
+/// What is there already.
+#[derive(Debug)]
+pub(crate) enum Known {
+    /// The very image.
+    Same { id: String, snapshot: Option<String>, name: String },
+    /// Nothing, and this name is free.
+    Free(String),
+}
+
+/// Looks for the image, and for one that has its name.
+pub(crate) async fn look(
+    session: &Session,
+    machine: &str,
+    name: Option<&str>,
+    default: &str,
+    force: bool,
+) -> Result<Known> {
+    let wanted = name.unwrap_or(default);
+    if !force {
+        let mut same = session.images(&[filter(format!("tag:{}", tags::MACHINE), machine)]).await?;
+        same.retain(|image| name.is_none_or(|name| image.name() == Some(name)));
+        same.retain(|image| matches!(image.state, Some(ImageState::Available | ImageState::Pending)));
+        same.sort_by(|one, next| one.creation_date.cmp(&next.creation_date));
+        if let Some(image) = same.first()
+            && let Some(id) = image.image_id()
+        {
+            let snapshot = root_snapshot(image).map(ToOwned::to_owned);
+            return Ok(Known::Same { id: id.to_owned(), snapshot, name: image.name().unwrap_or_default().to_owned() });
+        }
+    }
+    let Some(taken) = named(session, wanted).await? else { return Ok(Known::Free(wanted.to_owned())) };
+    if name.is_some() || !force {
+        bail!(
+            "the name {wanted:?} is taken in {} by {}, which is of other contents: choose another one with --name, or remove that \
+             image first (builder aws rm)",
+            session.region,
+            taken.image_id().unwrap_or("another image")
+        );
+    }
+    // Another of the same was asked for.
+    let alike = session.images(&[filter("name", format!("{wanted}-*"))]).await?;
+    let free = (2..1000).map(|number| format!("{wanted}-{number}"));
+    let mut free = free.filter(|name| alike.iter().all(|image| image.name() != Some(name)));
+    match free.next() {
+        Some(name) => Ok(Known::Free(name)),
+        None => bail!(
+            "a thousand images in {} are called {wanted}: remove some (builder aws ls, builder aws rm)",
+            session.region
+        ),
+    }
+}
+
+async fn named(session: &Session, name: &str) -> Result<Option<Image>, Failure> {
+    // Brackets and the like have no meaning in a filter, but a star and a question mark do, which no name has.
+    Ok(session.images(&[filter("name", name)]).await?.into_iter().find(|image| image.name() == Some(name)))
+}
+
+/// The snapshot that an image's root is made of.
+pub(crate) fn root_snapshot(image: &Image) -> Option<&str> {
+    image.block_device_mappings().iter().find_map(|mapping| mapping.ebs()?.snapshot_id())
+}
+
+/// An image to be registered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Registration<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) description: &'a str,
+    pub(crate) snapshot: &'a str,
+    pub(crate) machine: &'a Machine,
+    pub(crate) tags: &'a Tags,
+}
+
+impl Registration<'_> {
+    /// Registers it, and waits until it can be launched.
+    pub(crate) async fn run(&self, session: &Session) -> Result<String> {
+        let id =
+            match session.call("ec2:RegisterImage", Patience::just_made(&session.timing), || self.ask(session)).await {
+                Ok(answer) => answer.image_id.ok_or_else(|| {
+                    Failure::unexpected("ec2:RegisterImage", &session.region, "the answer has no image")
+                })?,
+                // This call has no token: an attempt without an answer may have taken the name.
+                Err(failure) if failure.is("InvalidAMIName.Duplicate") => self.ours(session, failure).await?,
+                Err(failure) => return Err(failure.into()),
+            };
+        available(session, &id).await?;
+        Ok(id)
+    }
+
+    async fn ask(
+        &self,
+        session: &Session,
+    ) -> Result<
+        RegisterImageOutput,
+        aws_sdk_ec2::error::SdkError<
+            aws_sdk_ec2::operation::register_image::RegisterImageError,
+            aws_smithy_runtime_api::client::orchestrator::HttpResponse,
+        >,
+    > {
+        let Registration { name, description, machine, .. } = *self;
+        let call = session.ec2.register_image().name(name).description(description);
+        // Without these two it would be an image of 2006: i386, paravirtual.
+        let call = call.architecture(machine.architecture.value()).virtualization_type("hvm");
+        let call = call.boot_mode(BootModeValues::Uefi).ena_support(true).sriov_net_support("simple");
+        let call = call.imds_support(ImdsSupportValues::V20).root_device_name(ROOT_DEVICE);
+        let call =
+            call.block_device_mappings(self.root()).set_tpm_support(machine.tpm.then_some(TpmSupportValues::V20));
+        let call = match self.swap() {
+            Some(swap) => call.block_device_mappings(swap),
+            None => call,
+        };
+        call.tag_specifications(tags::specification(ResourceType::Image, self.tags)).send().await
+    }
+
+    fn root(&self) -> BlockDeviceMapping {
+        let volume = EbsBlockDevice::builder().snapshot_id(self.snapshot).volume_type(VolumeType::Gp3);
+        let volume = volume.delete_on_termination(true).build();
+        BlockDeviceMapping::builder().device_name(ROOT_DEVICE).ebs(volume).build()
+    }
+
+    /// An empty volume, encrypted: what a program had in memory may end there.
+    fn swap(&self) -> Option<BlockDeviceMapping> {
+        let size = i32::try_from(self.machine.swap).ok().filter(|size| *size > 0)?;
+        let volume = EbsBlockDevice::builder().volume_size(size).volume_type(VolumeType::Gp3);
+        let volume = volume.encrypted(true).delete_on_termination(true).build();
+        Some(BlockDeviceMapping::builder().device_name(SWAP_DEVICE).ebs(volume).build())
+    }
+
+    /// The image that has the name, if it is this one.
+    async fn ours(&self, session: &Session, failure: Failure) -> Result<String> {
+        let start = Instant::now();
+        loop {
+            if let Some(image) = named(session, self.name).await? {
+                let same = tags::find(image.tags(), tags::MACHINE) == self.tags.get(tags::MACHINE).map(String::as_str)
+                    && root_snapshot(&image) == Some(self.snapshot);
+                return match image.image_id {
+                    Some(id) if same => Ok(id),
+                    _ => Err(failure.into()),
+                };
+            }
+            if start.elapsed() > session.timing.seen {
+                return Err(failure.into());
+            }
+            sleep(session.timing.poll).await;
+        }
+    }
+}
+
+/// Waits until an image can be launched.
+pub(crate) async fn available(session: &Session, id: &str) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        let image = session.image(id).await?;
+        let state = image.as_ref().and_then(|image| image.state.clone());
+        match state {
+            Some(ImageState::Available) => return Ok(()),
+            Some(ImageState::Pending | ImageState::Transient) => {}
+            None if start.elapsed() < session.timing.seen => {}
+            None => bail!("{id} is not seen in {} after {} s", session.region, session.timing.seen.as_secs()),
+            Some(state) => {
+                let why = image.and_then(|image| image.state_reason).and_then(|reason| reason.message);
+                bail!(
+                    "{id} in {} is {}: {}",
+                    session.region,
+                    state.as_str(),
+                    why.as_deref().unwrap_or("no reason is told")
+                );
+            }
+        }
+        if start.elapsed() > session.timing.completion {
+            bail!("{id} in {} is not available after {} s", session.region, session.timing.completion.as_secs());
+        }
+        sleep(session.timing.poll).await;
+    }
+}
+
+/// Adds tags to what exists.
+pub(crate) async fn add_tags(session: &Session, id: &str, tags: &Tags) -> Result<(), Failure> {
+    if tags.is_empty() {
+        return Ok(());
+    }
+    let ask = || session.ec2.create_tags().resources(id).set_tags(Some(tags::to_ec2(tags))).send();
+    session.call("ec2:CreateTags", Patience::just_made(&session.timing), ask).await.map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn a_default_name_is_one_that_ec2_takes() {
+        assert_eq!(default_name("nginx:1.27", ID), "nginx-1.27-0123456789ab");
+        assert_eq!(default_name("docker.io/library/web@sha256:12", ID), "docker.io/library/web@sha256-12-0123456789ab");
+        assert_eq!(default_name("", ID), "nanoos-0123456789ab");
+        let long = default_name(&"x".repeat(500), ID);
+        assert!(long.len() + "-999".len() <= LONGEST_NAME && long.ends_with("-0123456789ab"), "{long}");
+    }
+
+    #[test]
+    fn what_is_registered_in_another_way_is_another_machine() {
+        let machine = Machine { architecture: Architecture::X86_64, swap: 1, tpm: false };
+        let id = machine.id("c", &Encryption::Default);
+        assert_eq!(id.len(), 32);
+        for other in [
+            Machine { swap: 2, ..machine.clone() },
+            Machine { tpm: true, ..machine.clone() },
+            Machine { architecture: Architecture::Arm64, ..machine.clone() },
+        ] {
+            assert_ne!(other.id("c", &Encryption::Default), id);
+        }
+        assert_ne!(machine.id("d", &Encryption::Default), id);
+        assert_ne!(machine.id("c", &Encryption::Encrypted), id);
+    }
+}

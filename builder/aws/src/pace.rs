@@ -1,0 +1,270 @@
+//! How fast blocks are sent: a rate that grows by addition and shrinks by multiplication (AIMD), so that it finds what the
+//! account may do, and so many at the same time as the way there carries.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+/// Blocks a second to start with: what an account may do unless it has asked for more (AWS General Reference, "Amazon EBS
+/// endpoints and quotas").
+const FIRST_RATE: f64 = 1000.0;
+/// However slow, something goes on, 1/s.
+const LEAST_RATE: f64 = 1.0;
+/// What is left of a rate that was too much.
+const SLOWER: f64 = 0.7;
+/// By so much of itself a rate grows in a second in which all goes well, and by so much at least, 1/s.
+const FASTER: f64 = 0.04;
+const FASTER_LEAST: f64 = 2.0;
+/// Answers that come within this time of a slowing down are to requests from before it.
+const SETTLING: Duration = Duration::from_millis(300);
+/// Blocks on their way at the same time: 100 connections of 10 requests a second reach all that EBS takes ("Optimize the
+/// performance of the EBS direct APIs"), and fewer suffice close by.
+const MOST_IN_FLIGHT: usize = 64;
+/// And when the way there stalls.
+const LEAST_IN_FLIGHT: usize = 4;
+
+/// The pace towards one region.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    state: Mutex<State>,
+    freed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    /// 1/s.
+    rate: f64,
+    /// When the next may start.
+    next: Instant,
+    slowed: Option<Instant>,
+    in_flight: usize,
+    most_in_flight: usize,
+    narrowed: Option<Instant>,
+    /// Successes since the last time that more were allowed at the same time.
+    streak: usize,
+    done: Window,
+}
+
+impl Pace {
+    pub(crate) fn new() -> Self {
+        let now = Instant::now();
+        Pace {
+            state: Mutex::new(State {
+                rate: FIRST_RATE,
+                next: now,
+                slowed: None,
+                in_flight: 0,
+                most_in_flight: MOST_IN_FLIGHT,
+                narrowed: None,
+                streak: 0,
+                done: Window { start: now, count: 0, before: None },
+            }),
+            freed: Notify::new(),
+        }
+    }
+
+    /// Waits until one more may start.
+    pub(crate) async fn turn(&self) -> Turn<'_> {
+        loop {
+            let freed = self.freed.notified();
+            let start = self.state().reserve(Instant::now());
+            if let Some(start) = start {
+                // Made first, so that it is given back should nobody wait for it any more.
+                let turn = Turn(self);
+                sleep_until(start).await;
+                return turn;
+            }
+            freed.await;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Leave to send one block; it ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn<'a>(&'a Pace);
+
+impl Turn<'_> {
+    /// The block was taken.
+    pub(crate) fn succeeded(&self) {
+        self.0.state().succeed(Instant::now());
+    }
+
+    /// AWS says that it was too much.
+    pub(crate) fn throttled(&self) {
+        self.0.state().slow_down(Instant::now());
+    }
+
+    /// It took longer than `patience`.
+    pub(crate) fn stalled(&self, patience: Duration) {
+        self.0.state().narrow(Instant::now(), patience);
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.state().in_flight -= 1;
+        self.0.freed.notify_one();
+    }
+}
+
+impl State {
+    fn reserve(&mut self, now: Instant) -> Option<Instant> {
+        if self.in_flight >= self.most_in_flight {
+            return None;
+        }
+        self.in_flight += 1;
+        let start = self.next.max(now);
+        self.next = start + Duration::from_secs_f64(1.0 / self.rate);
+        Some(start)
+    }
+
+    fn succeed(&mut self, now: Instant) {
+        self.done.add(now);
+        self.rate += (self.rate * FASTER).max(FASTER_LEAST) / self.rate;
+        self.streak += 1;
+        if self.streak >= self.most_in_flight && self.most_in_flight < MOST_IN_FLIGHT {
+            self.most_in_flight += 1;
+            self.streak = 0;
+        }
+    }
+
+    fn slow_down(&mut self, now: Instant) {
+        if self.slowed.is_some_and(|at| now < at + SETTLING) {
+            return;
+        }
+        self.slowed = Some(now);
+        // The rate may be far above what was ever reached.
+        let reached = self.done.rate(now).unwrap_or(self.rate).min(self.rate);
+        self.rate = (reached * SLOWER).max(LEAST_RATE);
+        self.next = self.next.max(now + Duration::from_secs_f64(1.0 / self.rate));
+    }
+
+    fn narrow(&mut self, now: Instant, patience: Duration) {
+        self.streak = 0;
+        if self.narrowed.is_some_and(|at| now < at + patience) {
+            return;
+        }
+        self.narrowed = Some(now);
+        self.most_in_flight = (self.most_in_flight / 2).max(LEAST_IN_FLIGHT);
+    }
+}
+
+/// Successes of the current second and of the one before.
+#[derive(Debug)]
+struct Window {
+    start: Instant,
+    count: u32,
+    before: Option<f64>,
+}
+
+impl Window {
+    const LENGTH: Duration = Duration::from_secs(1);
+    /// Less of a second tells nothing.
+    const TELLING: Duration = Duration::from_millis(200);
+
+    fn add(&mut self, now: Instant) {
+        self.roll(now);
+        self.count += 1;
+    }
+
+    fn roll(&mut self, now: Instant) {
+        let past = now.saturating_duration_since(self.start);
+        if past >= Window::LENGTH {
+            self.before = Some(f64::from(self.count) / past.as_secs_f64());
+            (self.start, self.count) = (now, 0);
+        }
+    }
+
+    fn rate(&mut self, now: Instant) -> Option<f64> {
+        let past = now.saturating_duration_since(self.start);
+        let current = (past >= Window::TELLING).then(|| f64::from(self.count) / past.as_secs_f64());
+        // The better of the two: the current one may just have been stopped by the service.
+        match (current, self.before) {
+            (Some(current), Some(before)) => Some(current.max(before)),
+            (current, before) => current.or(before),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a service does that takes `limit` blocks in each second, over some seconds: rates at which blocks were taken.
+    fn against(limit: u32, seconds: u32) -> Vec<u32> {
+        let (pace, start) = (Pace::new(), Instant::now());
+        let mut state = pace.state();
+        let mut taken = vec![0; seconds as usize];
+        let mut now = start;
+        while let Some(at) = state.reserve(now) {
+            now = at;
+            let second = (now - start).as_secs() as usize;
+            let Some(count) = taken.get_mut(second) else { break };
+            if *count < limit {
+                *count += 1;
+                state.succeed(now);
+            } else {
+                state.slow_down(now);
+            }
+            state.in_flight -= 1;
+        }
+        taken
+    }
+
+    #[test]
+    fn the_rate_finds_the_accounts_limit_from_above_and_from_below() {
+        for limit in [20, 100, 600, 3000] {
+            let taken = against(limit, 60);
+            let late: u32 = taken[30..].iter().sum();
+            assert!(f64::from(late) >= 0.7 * f64::from(limit * 30), "{limit}: {taken:?}");
+        }
+    }
+
+    #[test]
+    fn many_refusals_at_once_are_one_and_a_silent_service_is_never_given_up() {
+        let (pace, now) = (Pace::new(), Instant::now());
+        let mut state = pace.state();
+        for _ in 0..50 {
+            state.slow_down(now);
+        }
+        assert!((state.rate - FIRST_RATE * SLOWER).abs() < 1.0);
+        for second in 1..100 {
+            state.slow_down(now + Duration::from_secs(second));
+        }
+        assert!(state.rate >= LEAST_RATE);
+    }
+
+    #[test]
+    fn a_way_that_stalls_carries_fewer_at_a_time_and_later_more_again() {
+        let (pace, now) = (Pace::new(), Instant::now());
+        let mut state = pace.state();
+        let patience = Duration::from_secs(20);
+        for _ in 0..50 {
+            state.narrow(now, patience);
+        }
+        assert_eq!(state.most_in_flight, MOST_IN_FLIGHT / 2);
+        for round in 1..20 {
+            state.narrow(now + patience * round, patience);
+        }
+        assert_eq!(state.most_in_flight, LEAST_IN_FLIGHT);
+        for _ in 0..MOST_IN_FLIGHT * MOST_IN_FLIGHT {
+            state.succeed(now);
+        }
+        assert_eq!(state.most_in_flight, MOST_IN_FLIGHT);
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_ends_lets_the_next_one_start() {
+        let pace = Pace::new();
+        pace.state().most_in_flight = 1;
+        let first = pace.turn().await;
+        assert!(tokio::time::timeout(Duration::from_millis(20), pace.turn()).await.is_err());
+        drop(first);
+        tokio::time::timeout(Duration::from_secs(60), pace.turn()).await.expect("a turn");
+    }
+}

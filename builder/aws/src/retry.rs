@@ -1,0 +1,199 @@
+//! The one layer that tries again: exponential, with jitter, each attempt with its own time, and each call with a deadline.
+
+use crate::account::Session;
+use crate::failure::{Action, Failure, Kind};
+use crate::pace::Pace;
+use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use std::error::Error;
+use std::future::Future;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+
+/// How long is waited for what. Tests are less patient.
+#[derive(Debug, Clone)]
+pub struct Timing {
+    /// For a connection.
+    pub connect: Duration,
+    /// For the answer to one attempt. A block of 512 KiB beside 63 others takes 16 s on a line of 2 MB/s.
+    pub attempt: Duration,
+    /// For a call with all its attempts: longer than a service takes to come back from a bad hour's minute.
+    pub call: Duration,
+    /// For the first call of all, which tells whether there is a way to AWS.
+    pub first: Duration,
+    /// Between the first two attempts, at most; each further pause may be twice as long.
+    pub pause: Duration,
+    /// Between any two attempts, at most.
+    pub longest_pause: Duration,
+    /// Until what was just made is seen by all of AWS.
+    pub seen: Duration,
+    /// Between two questions of how far something is.
+    pub poll: Duration,
+    /// For a snapshot to be completed, or an image to be available.
+    pub completion: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Timing {
+            connect: Duration::from_secs(5),
+            attempt: Duration::from_secs(25),
+            call: Duration::from_secs(180),
+            first: Duration::from_secs(15),
+            pause: Duration::from_millis(100),
+            longest_pause: Duration::from_secs(15),
+            seen: Duration::from_secs(120),
+            poll: Duration::from_secs(1),
+            completion: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// A call's patience.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience<'a> {
+    /// For all attempts together.
+    call: Duration,
+    /// How long what does not exist may yet appear.
+    missing: Duration,
+    /// The pace to keep.
+    pace: Option<&'a Pace>,
+}
+
+impl<'a> Patience<'a> {
+    pub(crate) fn ordinary(timing: &Timing) -> Self {
+        Patience { call: timing.call, missing: Duration::ZERO, pace: None }
+    }
+
+    /// For the first call.
+    pub(crate) fn first(timing: &Timing) -> Self {
+        Patience { call: timing.first, ..Patience::ordinary(timing) }
+    }
+
+    /// For what was just made, and may not be seen yet.
+    pub(crate) fn just_made(timing: &Timing) -> Self {
+        Patience { missing: timing.seen, ..Patience::ordinary(timing) }
+    }
+
+    pub(crate) fn paced(self, pace: &'a Pace) -> Self {
+        Patience { pace: Some(pace), ..self }
+    }
+}
+
+/// Times that a request may be refused for its signature's time, and signed with AWS's.
+const MOST_CORRECTIONS: u32 = 3;
+
+impl Session {
+    /// Makes a call until it succeeds, or trying again is of no use, or of no use any more.
+    pub(crate) async fn call<T, E, F, Fut>(&self, action: Action, patience: Patience<'_>, send: F) -> Result<T, Failure>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let start = Instant::now();
+        let (mut tries, mut corrections, mut uncertain) = (0, 0, false);
+        loop {
+            let signed_with = self.credentials().await;
+            let failure = match self.attempt(action, patience.pace, &send).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => Failure { uncertain, ..failure },
+            };
+            uncertain |= matches!(failure.kind, Kind::Unreachable | Kind::Transient);
+            match failure.kind {
+                // An unknown signature may be one of a wrong time, whatever AWS calls it.
+                Kind::Skewed | Kind::Credentials if corrections < MOST_CORRECTIONS && self.correct_clock(&failure) => {
+                    corrections += 1;
+                    continue;
+                }
+                Kind::Expired if self.renew(signed_with.as_ref()).await => continue,
+                Kind::Throttled | Kind::Transient | Kind::Unreachable => {}
+                Kind::Missing if start.elapsed() < patience.missing => {}
+                _ => return Err(failure),
+            }
+            let pause = self.timing.pause_after(tries);
+            tries = tries.saturating_add(1);
+            if start.elapsed() + pause > patience.call {
+                return Err(failure.after(tries, start.elapsed()));
+            }
+            sleep(pause).await;
+        }
+    }
+
+    async fn attempt<T, E, F, Fut>(&self, action: Action, pace: Option<&Pace>, send: &F) -> Result<T, Failure>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let turn = match pace {
+            Some(pace) => Some(pace.turn().await),
+            None => None,
+        };
+        let result = match timeout(self.timing.attempt, send()).await {
+            Ok(answer) => answer.map_err(|error| Failure::of(action, &self.region, &error)),
+            Err(_) => Err(Failure::late(action, &self.region, self.timing.attempt)),
+        };
+        if let Some(turn) = turn {
+            match result.as_ref().map_err(|failure| failure.kind) {
+                Ok(_) => turn.succeeded(),
+                Err(Kind::Throttled) => turn.throttled(),
+                Err(Kind::Unreachable) => turn.stalled(self.timing.attempt),
+                Err(_) => {}
+            }
+        }
+        result
+    }
+
+    /// Whether the answer's time shows that ours is wrong; it is right from then on.
+    fn correct_clock(&self, failure: &Failure) -> bool {
+        match failure.date {
+            Some(date) if self.clock.skew(date).is_some() => {
+                self.clock.set(date);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Failure {
+    /// An attempt that took too long.
+    fn late(action: Action, region: &str, patience: Duration) -> Self {
+        Failure {
+            kind: Kind::Unreachable,
+            ..Failure::unexpected(action, region, format!("none within {} s", patience.as_secs_f32()))
+        }
+    }
+
+    /// With how often it was tried.
+    fn after(mut self, tries: u32, time: Duration) -> Self {
+        let times = if tries == 1 { "once".to_owned() } else { format!("{tries} times") };
+        self.message = format!("{}; tried {times} in {:.0} s", self.message, time.as_secs_f32());
+        self
+    }
+}
+
+impl Timing {
+    /// Anything up to twice as long as before ("Exponential backoff and jitter", AWS Architecture Blog: full jitter).
+    fn pause_after(&self, tries: u32) -> Duration {
+        let most = self.pause.saturating_mul(1 << tries.min(16)).min(self.longest_pause);
+        most.mul_f64(fastrand::f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_differ() {
+        let timing = Timing::default();
+        for (tries, most) in [(0, 0.1), (1, 0.2), (4, 1.6), (12, 15.0), (u32::MAX, 15.0)] {
+            let pauses: Vec<f64> = (0..200).map(|_| timing.pause_after(tries).as_secs_f64()).collect();
+            let longest = pauses.iter().copied().fold(0.0, f64::max);
+            assert!(longest <= most && longest > 0.8 * most, "{tries}: {longest}");
+            assert!(pauses.iter().copied().fold(f64::MAX, f64::min) < 0.2 * most);
+        }
+    }
+}
