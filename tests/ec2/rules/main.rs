@@ -1,0 +1,1 @@
+//! Each rule that the stand-in enforces, and each fault, over raw HTTP.
