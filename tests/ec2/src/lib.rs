@@ -23,6 +23,8 @@ mod state;
 mod sts;
 mod tags;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod trouble;
 
 pub use blocks::{BLOCK, Block, Digest};
