@@ -89,6 +89,7 @@ fn copy(
     }
     let (id, now) = (world.id("ami"), world.now());
     let mut mappings = source.mappings.clone();
+    let mut snapshots = Vec::new();
     for mapping in &mut mappings {
         let Some(from) = mapping.snapshot.clone() else { continue };
         let new = world.id("snap");
@@ -99,7 +100,7 @@ fn copy(
         let snapshot = copy_snapshot(call, &snapshot, names, encrypted, snapshot_tags.clone(), now);
         mapping.encrypted = snapshot.encrypted();
         mapping.snapshot = Some(new.clone());
-        world.region(call.region()).snapshots.insert(new, snapshot);
+        snapshots.push((new, snapshot));
     }
     let fails = call.shared.trouble().take(Countdown::FailingCopy);
     let end = if fails { ImageState::Failed } else { ImageState::Available };
@@ -119,6 +120,7 @@ fn copy(
         ..source
     };
     let region: &mut Region = world.region(call.region());
+    region.snapshots.extend(snapshots);
     region.images.insert(id.clone(), image);
     Ok(id)
 }

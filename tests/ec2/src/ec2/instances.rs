@@ -17,6 +17,9 @@ use base64::engine::general_purpose::STANDARD;
 /// Bytes that GetConsoleOutput keeps.
 const CONSOLE: usize = 64 << 10;
 
+/// Instances of one call at most.
+const MOST: u64 = 20;
+
 /// Bytes of user data at most, before base64.
 const USER_DATA: usize = 16 << 10;
 
@@ -26,29 +29,8 @@ pub(super) fn run_instances(call: &Call<'_>) -> Outcome {
     let params = call.params;
     let image_id = params.required("ImageId")?;
     check_image_id(image_id)?;
-    let (least, most) = (params.number("MinCount")?, params.number("MaxCount")?);
-    let (Some(least), Some(most)) = (least, most) else {
-        params.required("MinCount")?;
-        params.required("MaxCount")?;
-        return Err(invalid("MinCount", ""));
-    };
-    if least == 0 || most < least || most > 20 {
-        return Err(invalid("MaxCount", &most.to_string()));
-    }
-    let user_data = params.get("UserData").map(str::to_owned);
-    if let Some(data) = &user_data {
-        let decoded = STANDARD.decode(data).map_err(|_| Refusal::ec2("InvalidUserData.Malformed", "Invalid BASE64"))?;
-        if decoded.len() > USER_DATA {
-            return Err(Refusal::ec2("InvalidParameterValue", "User data is limited to 16384 bytes"));
-        }
-    }
-    let subnet = params.get("SubnetId").map(str::to_owned);
-    let subnet = subnet.or_else(|| params.groups("NetworkInterface").first()?.get("SubnetId").map(str::to_owned));
-    let subnet = subnet.unwrap_or_else(|| SUBNET.to_owned());
-    if subnet != SUBNET {
-        let message = format!("The subnet ID '{subnet}' does not exist");
-        return Err(Refusal::ec2("InvalidSubnetID.NotFound", message));
-    }
+    let most = count(call)?;
+    let (user_data, subnet) = (user_data(call)?, subnet(call)?);
     let kinds = ["instance", "volume", "network-interface"];
     let tags = tagging::specified(params, "instance", &kinds)?;
     let key = client_token(call)?.map(|token| ("RunInstances", call.account().to_owned(), token));
@@ -88,6 +70,39 @@ pub(super) fn run_instances(call: &Call<'_>) -> Outcome {
         region.tokens.insert(key, Replay { parameters, answer: reservation.clone() });
     }
     answer(call, region, &reservation)
+}
+
+/// How many instances are asked for.
+fn count(call: &Call<'_>) -> Result<u64, Refusal> {
+    call.params.required("MinCount")?;
+    call.params.required("MaxCount")?;
+    let (least, most) = (call.params.number("MinCount")?.unwrap_or(0), call.params.number("MaxCount")?.unwrap_or(0));
+    if least == 0 || most < least || most > MOST {
+        return Err(invalid("MaxCount", &most.to_string()));
+    }
+    Ok(most)
+}
+
+/// The user data as it came, if it is what it has to be.
+fn user_data(call: &Call<'_>) -> Result<Option<String>, Refusal> {
+    let Some(data) = call.params.get("UserData") else { return Ok(None) };
+    let decoded = STANDARD.decode(data).map_err(|_| Refusal::ec2("InvalidUserData.Malformed", "Invalid BASE64"))?;
+    if decoded.len() > USER_DATA {
+        return Err(Refusal::ec2("InvalidParameterValue", "User data is limited to 16384 bytes"));
+    }
+    Ok(Some(data.to_owned()))
+}
+
+/// The subnet, which there is one of.
+fn subnet(call: &Call<'_>) -> Result<String, Refusal> {
+    let subnet = call.params.get("SubnetId").map(str::to_owned);
+    let of_interface = || call.params.groups("NetworkInterface").first()?.get("SubnetId").map(str::to_owned);
+    let subnet = subnet.or_else(of_interface).unwrap_or_else(|| SUBNET.to_owned());
+    if subnet != SUBNET {
+        let message = format!("The subnet ID '{subnet}' does not exist");
+        return Err(Refusal::ec2("InvalidSubnetID.NotFound", message));
+    }
+    Ok(subnet)
 }
 
 /// Holds an image against an instance type.
