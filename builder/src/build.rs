@@ -1,5 +1,6 @@
 //! The build as a story: from an image that is at hand to a disk.
 
+use crate::blocks::{Block, Hashing};
 use crate::cache::Cache;
 use crate::cleanup::TempFile;
 use crate::digest::Digest;
@@ -48,17 +49,29 @@ pub struct Machine {
 /// A disk that was made.
 #[derive(Debug)]
 pub struct Made {
-    /// Its length in bytes.
-    pub len: u64,
+    /// Where things lie on it.
+    pub layout: Layout,
+    /// Its whole blocks that the root fills, by ascending index; none where they were not asked for.
+    pub blocks: Vec<Block>,
     /// What it is made of.
     pub provenance: Provenance,
 }
 
 /// pack → merge → initramfs → lay out → squash → link → disk.
 ///
+/// The disk is written into `file`, which is empty; its length is a multiple of `multiple`. With `hash` the digests of its blocks are
+/// computed on the way.
+///
 /// # Errors
-/// What the steps answer; nothing is left behind then.
-pub fn make(machine: &Machine, disk: TempFile, output: &Output, cache: &Cache, progress: &Progress) -> Result<Made> {
+/// What the steps answer.
+pub fn make(
+    machine: &Machine,
+    file: &File,
+    multiple: u64,
+    hash: bool,
+    cache: &Cache,
+    progress: &Progress,
+) -> Result<Made> {
     let layers = &machine.container.layers;
     let (_, warnings) = machine.configure(machine.platform.arch.root_type)?;
     for warning in warnings {
@@ -82,24 +95,44 @@ pub fn make(machine: &Machine, disk: TempFile, output: &Output, cache: &Cache, p
     let draft = boot.link(machine, &machine.configure(machine.platform.arch.root_type)?.0, &system)?;
     let unknown = Part { digest: machine.container.id, bytes: root.len() };
     let provenance = draft.provenance(machine, unknown)?.to_json()?.len() as u64;
-    let layout = Layout::new(draft.program.len() as u64, provenance, root.len(), output.format.size_multiple());
+    let layout = Layout::new(draft.program.len() as u64, provenance, root.len(), multiple);
 
     let (program, squashed) = (mebibytes(draft.program.len() as u64), mebibytes(root.len()));
     progress.step(format!("write the disk: Linux {} and init {program}, root {squashed}", machine.kernel.release));
-    let file = disk.reopen()?;
     file.set_len(layout.len).context("make room for the disk")?;
+    let mut blocks = Vec::new();
     let digest = {
         let bar = progress.bytes("write", root.len());
-        root.write(SparseWriter::new(&file, layout.root_start), |bytes| bar.add(bytes))?
+        let out = SparseWriter::new(file, layout.root_start);
+        if hash {
+            root.write(Hashing::new(out, layout.root_start, &mut blocks), |bytes| bar.add(bytes))?
+        } else {
+            root.write(out, |bytes| bar.add(bytes))?
+        }
     };
     let (config, _) = machine.configure(disk::root_guid(&digest))?;
     let linked = boot.link(machine, &config, &system)?;
     let provenance = linked.provenance(machine, Part { digest, bytes: root.len() })?;
     let json = provenance.to_json()?;
     let files = Files { program: (machine.platform.arch.efi_file, &linked.program), provenance: &json };
-    disk::write(&file, &layout, machine.platform.arch, &files, &digest)?;
+    disk::write(file, &layout, machine.platform.arch, &files, &digest)?;
+    Ok(Made { layout, blocks, provenance })
+}
+
+/// As [`make`], into a disk image: nothing is left behind when it fails.
+///
+/// # Errors
+/// What the steps answer.
+pub fn make_image(
+    machine: &Machine,
+    disk: TempFile,
+    output: &Output,
+    cache: &Cache,
+    progress: &Progress,
+) -> Result<Made> {
+    let made = make(machine, &disk.reopen()?, output.format.size_multiple(), false, cache, progress)?;
     output.finish(disk, progress)?;
-    Ok(Made { len: layout.len, provenance })
+    Ok(made)
 }
 
 impl Machine {

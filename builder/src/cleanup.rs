@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -19,10 +19,21 @@ struct Registry {
     tools: BTreeSet<i32>,
     /// A tool that decides what Ctrl-C means, and with which this program ends.
     foreground: Option<i32>,
+    /// What else is to be done, by a number.
+    acts: BTreeMap<u64, Act>,
+    next_act: u64,
 }
 
-static REGISTRY: Mutex<Registry> =
-    Mutex::new(Registry { paths: BTreeSet::new(), tools: BTreeSet::new(), foreground: None });
+/// Something that is done when this program is interrupted.
+type Act = Box<dyn FnOnce() + Send>;
+
+static REGISTRY: Mutex<Registry> = Mutex::new(Registry {
+    paths: BTreeSet::new(),
+    tools: BTreeSet::new(),
+    foreground: None,
+    acts: BTreeMap::new(),
+    next_act: 0,
+});
 
 /// The registry, whatever happened to the thread that held it last: its sets are whole between any two calls.
 fn registry() -> MutexGuard<'static, Registry> {
@@ -36,7 +47,7 @@ fn registry() -> MutexGuard<'static, Registry> {
 pub fn install() -> Result<()> {
     ctrlc::set_handler(|| {
         // Held until the end, so that no other thread starts anything meanwhile.
-        let registry = registry();
+        let mut registry = registry();
         if let Some(tool) = registry.foreground {
             signal(tool, Signal::INT);
             return;
@@ -46,6 +57,9 @@ pub fn install() -> Result<()> {
         }
         for path in &registry.paths {
             remove(path);
+        }
+        for (_, act) in std::mem::take(&mut registry.acts) {
+            act();
         }
         std::process::exit(INTERRUPTED);
     })
@@ -62,6 +76,27 @@ fn signal(tool: i32, signal: Signal) {
 fn remove(path: &Path) {
     // There is nobody left to tell: this runs while the program ends.
     let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+}
+
+/// Has something done when this program is interrupted, as long as what this returns lives. It must come to an end, and use none of
+/// this module's guards: they wait for it.
+#[must_use]
+pub fn on_interrupt(act: impl FnOnce() + Send + 'static) -> OnInterrupt {
+    let mut registry = registry();
+    let number = registry.next_act;
+    registry.next_act += 1;
+    registry.acts.insert(number, Box::new(act));
+    OnInterrupt(number)
+}
+
+/// What [`on_interrupt`] was told; dropped, it is not done any more.
+#[derive(Debug)]
+pub struct OnInterrupt(u64);
+
+impl Drop for OnInterrupt {
+    fn drop(&mut self) {
+        registry().acts.remove(&self.0);
+    }
 }
 
 /// A file with a temporary name, removed unless it is given its own.

@@ -2,13 +2,13 @@
 
 mod application;
 pub(crate) mod cache;
+pub(crate) mod ec2;
 mod inspect;
 mod machine;
 pub(crate) mod sections;
 
 use crate::qemu::Forward;
 use application::ApplicationArgs;
-use builder::destination::Region;
 use builder::output::Format;
 use builder::platform::Platform;
 use builder::source::Source;
@@ -17,6 +17,7 @@ use builder::source::order::Order as Places;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
+use ec2::Publishing;
 use inspect::Inspect;
 use machine::MachineArgs;
 use std::path::{Path, PathBuf};
@@ -55,6 +56,21 @@ pub(crate) enum Command {
 
         #[command(flatten)]
         kernel: KernelArgs,
+    },
+
+    /// Make an AMI of a disk that was built
+    #[cfg(feature = "aws")]
+    Publish(Box<ec2::Publish>),
+
+    /// Copy an AMI to other regions, or share it with other accounts, unchanged
+    #[cfg(feature = "aws")]
+    Promote(ec2::Promote),
+
+    /// Show or remove what builder made at AWS
+    #[cfg(feature = "aws")]
+    Aws {
+        #[command(subcommand)]
+        what: ec2::AwsCommand,
     },
 
     /// Tell what a disk is made of, from the disk alone, and check that it still is
@@ -236,66 +252,4 @@ pub(crate) struct KernelArgs {
     /// Boot the kernel in this directory: made by kernel/build.sh, or an unpacked linux-image package
     #[arg(long, value_name = "DIR")]
     pub(crate) kernel: Option<PathBuf>,
-}
-
-/// Where the image goes beside a file, and what it is called.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Publishing to EC2 (a later version does it)")]
-pub(crate) struct Publishing {
-    /// A region of AWS; may be repeated [default: the environment's or the profile's, else eu-central-1]
-    #[arg(short, long, value_name = "REGION")]
-    pub(crate) region: Vec<Region>,
-
-    /// The profile with AWS credentials [default: vmify in ~/.aws/credentials, else what AWS's tools use]
-    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pub(crate) profile: Option<String>,
-
-    /// The image's name, and without -o that of the file [default: the container image's]
-    #[arg(long, value_name = "NAME", value_parser = name)]
-    pub(crate) name: Option<String>,
-
-    /// A tag of the image; may be repeated
-    #[arg(long, value_name = "KEY=VALUE", value_parser = tag)]
-    pub(crate) tag: Vec<(String, String)>,
-}
-
-/// As EC2 takes them (RegisterImage, "Name").
-fn name(text: &str) -> Result<String, String> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"()[] ./-'@_".contains(&byte);
-    if (3..=128).contains(&text.len()) && text.bytes().all(fits) && !text.starts_with('.') {
-        Ok(text.to_owned())
-    } else {
-        Err("a name has 3 to 128 letters, digits, spaces and ()[]./-'@_, and no dot before them".to_owned())
-    }
-}
-
-/// As EC2 takes them (Amazon EC2 user guide, "Tag restrictions").
-fn tag(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("it is not KEY=VALUE")?;
-    if key.is_empty() || key.chars().count() > 128 {
-        return Err("a tag's key has 1 to 128 characters".to_owned());
-    }
-    if value.chars().count() > 256 {
-        return Err("a tag's value has 256 characters at most".to_owned());
-    }
-    if key.to_ascii_lowercase().starts_with("aws:") {
-        return Err("keys that start with aws: are AWS's own".to_owned());
-    }
-    Ok((key.to_owned(), value.to_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_and_tags_are_those_that_ec2_takes() {
-        assert!(name("web 1.0/blue").is_ok() && name("ab").is_err() && name("a:bc").is_err() && name("../x").is_err());
-        assert_eq!(tag("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
-        assert!(tag("a=").is_ok());
-        assert_eq!(tag("a").unwrap_err(), "it is not KEY=VALUE");
-        assert_eq!(tag("=a").unwrap_err(), "a tag's key has 1 to 128 characters");
-        assert_eq!(tag("AWS:x=1").unwrap_err(), "keys that start with aws: are AWS's own");
-        assert!(tag(&format!("a={}", "x".repeat(257))).is_err());
-    }
 }

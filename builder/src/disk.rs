@@ -14,6 +14,7 @@ use gptman::{GPT, GPTPartitionEntry, PartitionName};
 use initramfs::guid::{ESP_TYPE, Guid};
 use std::fs::File;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 /// Blocks in which EBS stores and sends a disk, in bytes (Amazon EBS user guide, "EBS direct APIs").
@@ -23,7 +24,7 @@ pub(crate) const SECTOR: u64 = 512;
 /// Where the EFI system partition starts: behind the table, on a whole page.
 const ESP_START: u64 = 32 * 1024;
 /// What the table's backup takes at the disk's end: header and 128 entries (UEFI specification, 5.3).
-const BACKUP: u64 = 33 * SECTOR;
+pub(crate) const BACKUP: u64 = 33 * SECTOR;
 
 /// Where things lie on a disk, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +46,12 @@ impl Layout {
         let root_end = (root_start + root).next_multiple_of(SECTOR);
         let len = (root_end + BACKUP).next_multiple_of(BLOCK).next_multiple_of(multiple.max(SECTOR));
         Layout { root_start, root_end, len }
+    }
+
+    /// The bytes that somebody reads: partitions and tables.
+    #[must_use]
+    pub fn extents(&self) -> [Range<u64>; 2] {
+        [0..self.root_end, self.len - BACKUP..self.len]
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reads from a disk alone what it is made of, and checks that it still is.
 
 use crate::digest::Digest;
-use crate::disk::SECTOR;
+use crate::disk::{BACKUP, SECTOR};
 use crate::esp;
 use crate::platform::{ARCHES, Arch};
 use crate::provenance::{Part, Provenance};
@@ -13,6 +13,7 @@ use object::read::pe::PeFile64;
 use object::{Object, ObjectSection};
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::Path;
 
 /// Largest EFI system partition that is read, in bytes: ours have some seven MiB.
@@ -80,6 +81,8 @@ pub struct Report {
     pub provenance: Provenance,
     /// The parts that can be checked.
     pub checks: Vec<Check>,
+    /// The bytes that somebody reads: partitions and tables.
+    pub extents: Vec<Range<u64>>,
 }
 
 /// Reads a raw disk.
@@ -111,6 +114,7 @@ fn read(file: &mut File) -> Result<Report> {
     let table = GPT::read_from(file, SECTOR)
         .context("it has no partition table that can be read, so it is no disk of builder's")?;
     let (esp, root, arch) = partitions(&table)?;
+    let extents = extents(file, &[esp, root])?;
     let esp = read_partition(file, esp).context("read the EFI system partition")?;
     let len = esp.len() as u64;
     let limited = Limited { inner: Cursor::new(esp), left: len.saturating_mul(MAX_READS) };
@@ -134,7 +138,7 @@ fn read(file: &mut File) -> Result<Report> {
         Check { name: "kernel", made: parts.vmlinuz, found: section(".linux")? },
         Check { name: "initramfs", made: parts.initramfs, found: section(".initrd")? },
     ];
-    Ok(Report { provenance, checks })
+    Ok(Report { provenance, checks, extents })
 }
 
 /// Refuses a table of another shape than ours before a library makes room for it: whoever forges one computes its checksum
@@ -168,6 +172,19 @@ fn partitions(table: &GPT) -> Result<(&GPTPartitionEntry, &GPTPartitionEntry, &'
     });
     let (root, arch) = root.context("it has no root partition, so it is no disk of builder's")?;
     Ok((esp.context("it has no EFI system partition, so it is no disk of builder's")?, root, arch))
+}
+
+/// What the tables and these partitions take.
+fn extents(file: &File, partitions: &[&GPTPartitionEntry]) -> Result<Vec<Range<u64>>> {
+    let len = file.metadata().context("ask for the disk's size")?.len();
+    let tables = [0..BACKUP + SECTOR, len.saturating_sub(BACKUP)..len];
+    let mut extents = tables.to_vec();
+    for entry in partitions {
+        let (start, length) = range(entry)?;
+        let end = start.checked_add(length).filter(|end| *end <= len).context("its partitions do not lie on it")?;
+        extents.push(start..end);
+    }
+    Ok(extents)
 }
 
 /// First byte and length of a partition.

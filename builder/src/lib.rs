@@ -8,6 +8,7 @@
 
 pub mod application;
 pub mod blob;
+pub mod blocks;
 pub mod build;
 pub mod cache;
 pub mod cleanup;

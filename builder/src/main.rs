@@ -10,7 +10,7 @@ use builder::cache::{self, Cache};
 use builder::cleanup;
 use builder::progress::{Colour, Progress, paint, printable};
 use clap::{CommandFactory, FromArgMatches};
-use cli::{Cli, Command};
+use cli::{Cli, Command, Report};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -37,17 +37,28 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli, matches: &clap::ArgMatches) -> Result<()> {
     cleanup::install()?;
-    let progress = if cli.build.report.quiet { Progress::silent() } else { Progress::new() };
-    let progress = if cli.build.report.no_timings { progress.untimed() } else { progress };
+    let progress = told(&cli.build.report);
     match cli.command {
         Some(Command::Run(run)) => commands::run::run(*run, matches.subcommand_matches("run"), &progress),
         Some(Command::Demo { port, kernel }) => commands::demo::run(port, kernel.kernel.as_deref(), &progress),
+        #[cfg(feature = "aws")]
+        Some(Command::Publish(publish)) => commands::ec2::publish::publish(&publish, &told(&publish.report)),
+        #[cfg(feature = "aws")]
+        Some(Command::Promote(promote)) => commands::ec2::promote::promote(&promote, &told(&promote.report)),
+        #[cfg(feature = "aws")]
+        Some(Command::Aws { what }) => commands::ec2::inventory::run(&what, &progress),
         Some(Command::Inspect(inspect)) => inspect.run(),
         Some(Command::Cache { what }) => cli::cache::run(what.as_ref(), &Cache::open(&cache::directory()?)?),
         Some(Command::Completions { shell }) => commands::manual::completions(shell),
         Some(Command::Man) => commands::manual::man_page(),
         None => commands::build::build(cli.build, &progress),
     }
+}
+
+/// How progress is told.
+fn told(report: &Report) -> Progress {
+    let progress = if report.quiet { Progress::silent() } else { Progress::new() };
+    if report.no_timings { progress.untimed() } else { progress }
 }
 
 /// One line on standard error.

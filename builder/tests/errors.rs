@@ -30,18 +30,6 @@ fn complaint(mut command: Command, status: i32) -> String {
     line.unwrap_or_else(|| panic!("no complaint in: {words}")).to_owned()
 }
 
-/// The command with nothing of AWS in its environment but an empty home.
-fn command(directory: &Path, arguments: &[&str]) -> Command {
-    let mut command = builder(directory, arguments);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("AWS_") {
-            command.env_remove(name);
-        }
-    }
-    command.env("HOME", directory);
-    command
-}
-
 #[test]
 fn wrong_command_lines() {
     let dir = tempfile::tempdir().unwrap();
@@ -99,9 +87,9 @@ fn wrong_command_lines() {
         (&["--no-such-option", "app"], "unexpected argument '--no-such-option' found"),
     ];
     for (arguments, expected) in cases {
-        assert_eq!(complaint(command(dir.path(), arguments), 2), *expected, "{arguments:?}");
+        assert_eq!(complaint(builder(dir.path(), arguments), 2), *expected, "{arguments:?}");
     }
-    let name = complaint(command(dir.path(), &["NGINX"]), 2);
+    let name = complaint(builder(dir.path(), &["NGINX"]), 2);
     assert!(name.starts_with("invalid value 'NGINX' for '<IMAGE>': \"NGINX\" is not the name of an image: "), "{name}");
     assert_eq!(names(dir.path()), [""; 0]);
 }
@@ -156,44 +144,24 @@ fn what_can_be_refused_is_refused_before_any_work() {
     for (arguments, expected) in cases {
         let all = [&["--kernel", "kernel", "oci:image"], *arguments].concat();
         let all = if arguments[0] == "--kernel" { [&["oci:image"], *arguments].concat() } else { all };
-        assert_eq!(complaint(command(dir.path(), &all), 1), *expected, "{arguments:?}");
+        assert_eq!(complaint(builder(dir.path(), &all), 1), *expected, "{arguments:?}");
     }
     // Of our own kernel the settings are known; of another they are not.
-    let unknown = complaint(command(dir.path(), &["oci:image", "-s", "vm.swapiness=1"]), 1);
+    let unknown = complaint(builder(dir.path(), &["oci:image", "-s", "vm.swapiness=1"]), 1);
     let near = "-s vm.swapiness: the kernel has no setting vm.swapiness; near to it are: vm.swappiness";
     assert!(unknown.starts_with(near), "{unknown}");
-    let fixed = complaint(command(dir.path(), &["oci:image", "-s", "kernel.ostype=x"]), 1);
+    let fixed = complaint(builder(dir.path(), &["oci:image", "-s", "kernel.ostype=x"]), 1);
     assert_eq!(fixed, "-s kernel.ostype: kernel.ostype can only be read: the kernel lets nobody set it");
-    let refused = complaint(command(dir.path(), &["run", "./disk.raw", "-e", "A=1"]), 1);
+    let refused = complaint(builder(dir.path(), &["run", "./disk.raw", "-e", "A=1"]), 1);
     assert_eq!(refused, "--env: ./disk.raw is built already; with a disk, run takes -p, -m and --smp only");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let forward = format!("{}:80", taken.local_addr().unwrap().port());
-    let refused = complaint(command(dir.path(), &["run", "./disk.raw", "-p", &forward]), 1);
+    let refused = complaint(builder(dir.path(), &["run", "./disk.raw", "-p", &forward]), 1);
     assert!(refused.starts_with(&format!("-p {forward}: port ")) && refused.contains("choose another"), "{refused}");
     assert_eq!(
         names(dir.path()).into_iter().filter(|name| name != "cache").collect::<Vec<_>>(),
         ["bad.env", "disk.raw", "image", "kernel"]
     );
-}
-
-#[test]
-fn publishing_is_refused_honestly_and_found_credentials_do_not_stand_in_the_way_of_a_disk() {
-    let dir = workshop();
-    let with_keys = |arguments: &[&str]| {
-        let mut command = command(dir.path(), &[&["oci:image", "--kernel", "kernel"], arguments].concat());
-        command.env("AWS_ACCESS_KEY_ID", "AKIA").env("AWS_SECRET_ACCESS_KEY", "x");
-        command
-    };
-    assert_eq!(
-        complaint(with_keys(&["-r=us-east-1", "-r", "eu-west-1"]), 1),
-        "publishing to EC2 (us-east-1, eu-west-1) comes with a later version of builder; -o FILE builds the disk image"
-    );
-    assert!(
-        complaint(with_keys(&["-q"]), 1).starts_with("publishing to EC2 (eu-central-1) comes with a later version")
-    );
-    let output = support::succeed(with_keys(&[]));
-    assert!(stderr(&output).contains("there are AWS credentials, but publishing to EC2 comes with a later version"));
-    assert!(dir.path().join("image.raw").is_file());
 }
 
 #[test]
@@ -204,7 +172,7 @@ fn images_that_can_be_no_machine() {
     let at = |name: &str, layers: &[(&str, Vec<u8>)], config: &str, arguments: &[&str]| {
         layout(&dir.path().join(name), layers, &vec![id; layers.len()], config);
         let image = format!("oci:{name}");
-        complaint(command(dir.path(), &[&[image.as_str(), "--kernel", "kernel"], arguments].concat()), 1)
+        complaint(builder(dir.path(), &[&[image.as_str(), "--kernel", "kernel"], arguments].concat()), 1)
     };
     let good = || vec![(PLAIN, app.clone())];
     let no_program = "has neither ENTRYPOINT nor CMD, and a machine needs a program to run: \
@@ -221,14 +189,14 @@ fn images_that_can_be_no_machine() {
         at("c", &good(), r#"{"Cmd":["/app"]}"#, &["--platform", "linux/arm64", "--init", "init-arm64"]),
         "oci:c: the image is made for linux/amd64, not for linux/arm64: choose with --platform, or build it for linux/arm64"
     );
-    let host = complaint(command(dir.path(), &["oci:c", "--kernel", "kernel", "--init", "init-arm64"]), 1);
+    let host = complaint(builder(dir.path(), &["oci:c", "--kernel", "kernel", "--init", "init-arm64"]), 1);
     assert_eq!(
         host,
         "--init init-arm64: it is a program for another processor than linux/amd64 has (ELF machine 183, not 62)"
     );
     // Its name promises other bytes.
     fs::write(dir.path().join("c/blobs/sha256").join(id.hex()), &app[..app.len() - 512]).unwrap();
-    let truncated = complaint(command(dir.path(), &["oci:c", "--kernel", "kernel"]), 1);
+    let truncated = complaint(builder(dir.path(), &["oci:c", "--kernel", "kernel"]), 1);
     let blamed = format!("layer {}: it is damaged: its content has the digest sha256:", id.short());
     assert!(truncated.starts_with(&blamed), "{truncated}");
 }
@@ -252,7 +220,7 @@ fn registry(answer: &'static str) -> String {
 #[test]
 fn a_variable_that_is_none_is_refused_without_its_value() {
     let dir = workshop();
-    let at = |variable: &str| complaint(command(dir.path(), &["oci:image", "-e", variable]), 1);
+    let at = |variable: &str| complaint(builder(dir.path(), &["oci:image", "-e", variable]), 1);
     assert_eq!(at("=hunter2"), "-e =…: the name of the variable is missing before the =");
     assert_eq!(at("A B=hunter2"), "-e A B=…: \"A B\" has a space in it, which no variable's name has");
 }
@@ -261,7 +229,7 @@ fn a_variable_that_is_none_is_refused_without_its_value() {
 fn registries_that_refuse() {
     let dir = workshop();
     let at = |address: &str, tag: &str| {
-        complaint(command(dir.path(), &[&format!("docker://{address}/app{tag}"), "--kernel", "kernel"]), 1)
+        complaint(builder(dir.path(), &[&format!("docker://{address}/app{tag}"), "--kernel", "kernel"]), 1)
     };
     let unknown = registry("404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     assert!(at(&unknown, "").ends_with(": it has no such image or tag"));
@@ -277,7 +245,7 @@ fn registries_that_refuse() {
 /// The command in a mount namespace of its own, with a file system on `out` that is mounted so.
 fn on(directory: &Path, options: &str) -> Command {
     fs::create_dir_all(directory.join("out")).unwrap();
-    let inner = command(directory, &["oci:image", "--kernel", "kernel", "-o", "out/x.raw"]);
+    let inner = builder(directory, &["oci:image", "--kernel", "kernel", "-o", "out/x.raw"]);
     let mut outer = Command::new("unshare");
     outer.args(["-m", "sh", "-c", "mount -t tmpfs -o \"$0\" none out && exec \"$@\"", options]);
     outer.arg(inner.get_program()).args(inner.get_args()).current_dir(directory);

@@ -106,7 +106,8 @@ impl Session {
                     corrections += 1;
                     continue;
                 }
-                Kind::Expired if self.renew(signed_with.as_ref()).await => continue,
+                // The latter is EC2's word for an expired session, where the time is not to blame.
+                Kind::Expired | Kind::Skewed if self.renew(signed_with.as_ref()).await => continue,
                 Kind::Throttled | Kind::Transient | Kind::Unreachable => {}
                 Kind::Missing if start.elapsed() < patience.missing => {}
                 _ => return Err(failure),

@@ -45,17 +45,31 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
   builder -b --read-only --hostname web app",
     ),
     (
+        "Examples: EC2",
+        "  builder -r us-east-1 nginx             make an AMI
+  builder --all-regions --name web-7 --tag team=web nginx
+  builder publish -r eu-west-1 nginx.raw make an AMI of a disk that was built
+  builder --verify tcp:80 nginx          and launch it once, to see whether it answers
+  builder promote ami-0123 --to us-east-1 123456789012
+  builder aws ls                         what builder made; builder aws rm removes it",
+    ),
+    (
         "Examples: scripts",
-        "  disk=$(builder -q -o web.raw nginx)    the path alone on standard output
+        "  ami=$(builder -q nginx)                the image's id alone on standard output
+  disk=$(builder -q -o web.raw nginx)    the path
   builder --json -o web.raw nginx | jq .size
   source <(builder completions bash)     complete with the Tab key",
     ),
     (
         "Where the result goes",
-        "  -o FILE names a disk image. Without it, -q, -r or --profile ask for an image of EC2, which
-  takes AWS credentials: those of --profile, else of the profile [vmify] in ~/.aws/credentials,
-  else those that AWS's own tools would use. Without any of these options the disk image is built
-  into ./NAME.raw.",
+        "  -o FILE names a disk image. Without it an AMI is made, where there are AWS credentials: those of
+  --profile, else of the profile [vmify] in ~/.aws/credentials, else those that AWS's own tools would
+  use. Without any the disk image is built into ./NAME.raw, unless -q, -r, --profile or another option
+  for EC2 says that an AMI is wanted: then it is an error.
+
+  The same contents are the same AMI: where it is there already, its id is the answer, and nothing is
+  sent. Of others only the blocks are sent that no earlier snapshot has. An upload that was interrupted
+  goes on when the same command runs again.",
     ),
     (
         "Environment",
@@ -69,7 +83,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
   REGISTRY_AUTH_FILE podman's file with registry credentials, read after Docker's
   SOURCE_DATE_EPOCH  no time in the image is later than this
   NO_COLOR           set: no colours; CLICOLOR_FORCE=1: colours even where there is no terminal
-  AWS_PROFILE, AWS_REGION and the others of AWS's tools",
+  AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL and the others of AWS's tools"
     ),
     (
         "Exit status",

@@ -1,66 +1,74 @@
-//! `builder IMAGE`: the disk image.
+//! `builder IMAGE`: the disk image, or an image of EC2.
 
 use super::dry_run;
+#[cfg(feature = "aws")]
+use super::ec2::{self, Ec2};
 use super::report::{Built, how_to_boot, print};
-use crate::cli::{self, Build, Publishing};
+use crate::cli::{self, Build};
 use crate::order::Order;
 use anyhow::{Context, Result, bail, ensure};
-use builder::build::make;
+use builder::build::make_image;
 use builder::cache::{self, Cache};
 use builder::cleanup::TempFile;
-use builder::destination::{self, Destination, Region, Surroundings, Wanted};
+use builder::destination::{self, Account, Destination, Surroundings, Wanted};
 use builder::output::{Format, Output};
 use builder::progress::{Progress, mebibytes};
+use builder::provenance::Provenance;
 use builder::source::Source;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// resolve → pull → and what [`make`] tells.
+/// Decides where the result goes.
 pub(crate) fn build(build: Build, progress: &Progress) -> Result<()> {
-    let source = build.image.context("no IMAGE given (see --help)")?;
-    let output = Output::new(build.output.as_deref(), &stem(&source, &build.publishing), build.format);
-    let wanted = Wanted {
-        output: build.output.as_deref(),
-        quiet: build.report.quiet,
-        regions: &build.publishing.region,
-        profile: build.publishing.profile.as_deref(),
-    };
-    check_tags(&build.publishing)?;
-    match destination::find(&wanted, &Surroundings::of_process())? {
-        Destination::Disk => {}
-        Destination::Ec2(account) if account.asked => bail!(
-            "publishing to EC2 ({}) comes with a later version of builder; -o FILE builds the disk image",
-            list(&account.regions)
-        ),
-        Destination::Ec2(_) => progress.step(format!(
-            "there are AWS credentials, but publishing to EC2 comes with a later version: the disk image goes to {}",
-            output.path.display()
-        )),
+    let source = build.image.clone().context("no IMAGE given (see --help)")?;
+    let only_of_ec2 = build.publishing.only_of_ec2();
+    let file = build.output.as_ref().map(|_| "-o").or_else(|| build.format.map(|_| "--format"));
+    if let (Some(file), Some(option)) = (file, only_of_ec2) {
+        bail!("{file} asks for a disk image, and {option} is for an image of EC2: leave out one of them");
     }
+    let wanted = Wanted {
+        file: file.is_some(),
+        quiet: build.report.quiet,
+        ec2: only_of_ec2.is_some(),
+        regions: &build.publishing.access.region,
+        profile: build.publishing.access.profile.as_deref(),
+    };
+    match destination::find(&wanted, &Surroundings::of_process())? {
+        Destination::Disk => build_disk(build, source, progress),
+        Destination::Ec2(account) => build_image(build, source, account, progress),
+    }
+}
+
+/// resolve → pull → and what [`make_image`] tells.
+fn build_disk(build: Build, source: Source, progress: &Progress) -> Result<()> {
+    let name = build.publishing.name.as_ref().map_or_else(|| source.stem(), |name| name.replace('/', "-"));
+    let output = Output::new(build.output.as_deref(), &name, build.format);
     let order = Order::new(source, build.setup)?;
     let cache = Cache::open(&cache::directory()?)?;
     // What can be refused is refused before the work that takes time.
     let disk = output.begin()?;
     if build.dry_run {
-        return dry_run::tell(&order, &output, &cache, progress);
+        let what = format!("{}, {}", output.path.display(), output.format);
+        return dry_run::tell(&order, &what, &cache, progress);
     }
-    let provenance = build.provenance.as_deref().map(|path| beside(path, &output.path)).transpose()?;
+    let provenance = ProvenanceFile::begin(build.provenance, Some(&output.path))?;
     let container = order.fetch(&cache, progress)?;
     let machine = order.machine(container, progress)?;
-    let mut made = make(&machine, disk, &output, &cache, progress)?;
-    if let Some((file, path)) = provenance {
-        let shown = path.display();
-        made.provenance.image.manifest = machine.container.manifest;
-        file.reopen()?.write_all(&made.provenance.to_json()?).with_context(|| format!("--provenance {shown}"))?;
-        file.persist(path, 0o644)?;
-    }
+    let mut made = make_image(&machine, disk, &output, &cache, progress)?;
+    made.provenance.image.manifest = machine.container.manifest;
+    provenance.finish(&made.provenance)?;
 
-    progress.step(format!("done: {}, {}", output.path.display(), mebibytes(made.len)));
+    let len = made.layout.len;
+    progress.step(format!("done: {}, {}", output.path.display(), mebibytes(len)));
     if output.format != Format::TarGz && machine.platform.arch.name == "x86_64" {
         progress.line(&format!("To boot it here: {}", how_to_boot(&output.path, &machine.container.config.config)));
     }
+    #[cfg(feature = "aws")]
+    if output.format == Format::Raw {
+        progress.line(&format!("To make an AMI of it: builder publish {}", output.path.display()));
+    }
     if build.report.json {
-        print(format!("{}\n", Built::new(&machine, &output, made.len, progress).json()?).as_bytes())?;
+        print(format!("{}\n", Built::new(&machine, &output, len, progress).json()?).as_bytes())?;
     }
     if build.report.quiet {
         print(format!("{}\n", output.path.display()).as_bytes())?;
@@ -70,33 +78,59 @@ pub(crate) fn build(build: Build, progress: &Progress) -> Result<()> {
     Ok(())
 }
 
-/// A temporary file beside one that will be written, which tells early that it can't be.
-fn beside<'a>(path: &'a Path, disk: &Path) -> Result<(TempFile, &'a Path)> {
-    let directory = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-    let shown = path.display();
-    ensure!(!path.is_dir(), "--provenance {shown}: this is a directory; name a file");
-    // A rename would put a file in the place of a device.
-    ensure!(!path.exists() || path.is_file(), "--provenance {shown}: this is a device or a pipe; name a file");
-    ensure!(path != disk, "--provenance {shown}: the disk image is written there; name another file");
-    Ok((TempFile::new_in(directory).with_context(|| format!("--provenance {shown}"))?, path))
-}
-
-/// What the file is called that nobody names.
-fn stem(source: &Source, publishing: &Publishing) -> String {
-    publishing.name.as_ref().map_or_else(|| source.stem(), |name| name.replace('/', "-"))
-}
-
-/// EC2 takes each key once.
-fn check_tags(publishing: &Publishing) -> Result<()> {
-    let tags = &publishing.tag;
-    for (at, (key, _)) in tags.iter().enumerate() {
-        if tags[..at].iter().any(|(earlier, _)| earlier == key) {
-            bail!("--tag {key}: a tag has one value, and this one is given two");
-        }
+/// The same into a file without a name, and from there to EC2.
+#[cfg(feature = "aws")]
+fn build_image(build: Build, source: Source, account: Account, progress: &Progress) -> Result<()> {
+    let wishes = ec2::publish::Wishes::new(&build.publishing)?;
+    let (label, repository) = (source.label(), source.repository());
+    let order = Order::new(source, build.setup)?;
+    ec2::publish::volume_size(order.options.swap.as_ref().map_or(0, |swap| swap.bytes))?;
+    let cache = Cache::open(&cache::directory()?)?;
+    if build.dry_run {
+        let regions: Vec<String> = account.regions.iter().map(ToString::to_string).collect();
+        let regions = if build.publishing.all_regions { "every region".to_owned() } else { regions.join(", ") };
+        return dry_run::tell(&order, &format!("AMI in {regions}"), &cache, progress);
     }
-    Ok(())
+    let provenance = ProvenanceFile::begin(build.provenance, None)?;
+    let ec2 = Ec2::open(account, build.publishing.all_regions, progress)?;
+    let container = order.fetch(&cache, progress)?;
+    let machine = order.machine(container, progress)?;
+    let file = cache.nameless()?;
+    let mut made = builder::build::make(&machine, &file, 1, true, &cache, progress)?;
+    let blocks = builder::blocks::complete(&file, &made.layout.extents(), std::mem::take(&mut made.blocks))?;
+    made.provenance.image.manifest = machine.container.manifest;
+    let disk = ec2::publish::Disk { file, blocks, provenance: &made.provenance, source: label, repository };
+    drop(machine); // and with it what it holds of the cache
+    cli::cache::trim(&cache, progress);
+    ec2.publish(disk, &wishes, &build.report)?;
+    provenance.finish(&made.provenance)
 }
 
-fn list(regions: &[Region]) -> String {
-    regions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+#[cfg(not(feature = "aws"))]
+fn build_image(_: Build, _: Source, _: Account, _: &Progress) -> Result<()> {
+    bail!("this builder was built without its feature aws, and makes no images of EC2: -o FILE builds a disk image")
+}
+
+/// `--provenance`: a temporary file beside one that will be written, which tells early that it can't be.
+struct ProvenanceFile(Option<(TempFile, PathBuf)>);
+
+impl ProvenanceFile {
+    fn begin(path: Option<PathBuf>, disk: Option<&Path>) -> Result<Self> {
+        let Some(path) = path else { return Ok(ProvenanceFile(None)) };
+        let directory = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+        let shown = path.display();
+        ensure!(!path.is_dir(), "--provenance {shown}: this is a directory; name a file");
+        // A rename would put a file in the place of a device.
+        ensure!(!path.exists() || path.is_file(), "--provenance {shown}: this is a device or a pipe; name a file");
+        ensure!(disk != Some(&path), "--provenance {shown}: the disk image is written there; name another file");
+        let file = TempFile::new_in(directory).with_context(|| format!("--provenance {shown}"))?;
+        Ok(ProvenanceFile(Some((file, path))))
+    }
+
+    fn finish(self, provenance: &Provenance) -> Result<()> {
+        let Some((file, path)) = self.0 else { return Ok(()) };
+        let json = provenance.to_json()?;
+        file.reopen()?.write_all(&json).with_context(|| format!("--provenance {}", path.display()))?;
+        file.persist(&path, 0o644)
+    }
 }

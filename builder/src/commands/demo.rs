@@ -3,7 +3,7 @@
 use crate::qemu::{self, Forward, Hardware};
 use anyhow::{Context, Result};
 use builder::blob::Blob;
-use builder::build::{Machine, make};
+use builder::build::{Machine, make_image};
 use builder::cache::{self, Cache};
 use builder::digest::Digest;
 use builder::flatten::{Content, Layer};
@@ -45,7 +45,7 @@ pub(crate) fn run(port: u16, kernel: Option<&Path>, progress: &Progress) -> Resu
         kernel: find::find(kernel, platform.arch, &directory, progress)?,
         init: embedded::INIT.into(),
     };
-    make(&machine, disk, &output, &cache, progress)?;
+    make_image(&machine, disk, &output, &cache, progress)?;
     let port = free_port(port, progress)?;
     let hardware =
         Hardware { ports: vec![Forward { host: port, guest: GUEST_PORT, udp: false }], ..Hardware::default() };

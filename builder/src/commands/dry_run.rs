@@ -6,7 +6,6 @@ use anyhow::{Context, Result};
 use builder::cache::{self, Cache};
 use builder::kernel::directory::Kernel;
 use builder::kernel::find;
-use builder::output::Output;
 use builder::progress::{Progress, mebibytes, printable};
 use builder::source::look::Look;
 use builder::{machine, provenance};
@@ -16,8 +15,8 @@ use std::fmt::Write as _;
 /// init, modules.
 const REST: u64 = 6 << 20;
 
-/// Looks at the image and the kernel, and tells on standard output.
-pub(crate) fn tell(order: &Order, output: &Output, cache: &Cache, progress: &Progress) -> Result<()> {
+/// Looks at the image and the kernel, and tells on standard output; `what` is what would be made.
+pub(crate) fn tell(order: &Order, what: &str, cache: &Cache, progress: &Progress) -> Result<()> {
     let look = order.look(cache, progress)?;
     let kernel = find::at_hand(order.kernel.as_deref(), order.platform.arch, &cache::directory()?)?;
     // The root is named by its content, which is not known yet: any name will do, and is not told.
@@ -49,7 +48,7 @@ pub(crate) fn tell(order: &Order, output: &Output, cache: &Cache, progress: &Pro
     line("command line", &order.cmdline);
     line("machine", &config);
     let size = estimate(&look, kernel.as_ref());
-    line("output", &format!("{}, {}, about {}", output.path.display(), output.format, mebibytes(size)));
+    line("output", &format!("{what}, about {}", mebibytes(size)));
     print(text.as_bytes())
 }
 

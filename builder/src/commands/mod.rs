@@ -3,6 +3,8 @@
 pub(crate) mod build;
 pub(crate) mod demo;
 mod dry_run;
+#[cfg(feature = "aws")]
+pub(crate) mod ec2;
 pub(crate) mod manual;
 mod report;
 pub(crate) mod run;

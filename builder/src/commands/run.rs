@@ -4,7 +4,7 @@ use crate::cli::{self, Bootable, Run};
 use crate::order::Order;
 use crate::qemu::{self, Hardware};
 use anyhow::{Context, Result, bail, ensure};
-use builder::build::make;
+use builder::build::make_image;
 use builder::cache::{self, Cache};
 use builder::cleanup::TempDir;
 use builder::output::{Format, Output};
@@ -52,7 +52,7 @@ fn build_and_boot(source: Source, run: Run, hardware: Hardware, progress: &Progr
     let swap = order.options.swap.as_ref().map_or(0, |swap| swap.bytes >> 20);
     let container = order.fetch(&cache, progress)?;
     let machine = order.machine(container, progress)?;
-    make(&machine, unfinished, &output, &cache, progress)?;
+    make_image(&machine, unfinished, &output, &cache, progress)?;
     drop(machine);
     cli::cache::trim(&cache, progress);
     qemu::boot(&output.path, &Hardware { swap: Some(swap), ..hardware }, progress, || {})

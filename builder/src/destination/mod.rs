@@ -5,7 +5,7 @@ mod profiles;
 
 use anyhow::{Result, bail, ensure};
 use profiles::Profiles;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The region where nothing names another: VMify's own default.
 const DEFAULT_REGION: &str = "eu-central-1";
@@ -15,10 +15,12 @@ const OWN_PROFILE: &str = "vmify";
 /// What the user asks for.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Wanted<'a> {
-    /// `-o`.
-    pub output: Option<&'a Path>,
+    /// Whether a file was asked for: `-o`, or a format.
+    pub file: bool,
     /// `-q`.
     pub quiet: bool,
+    /// Whether something else was asked for that only an image of EC2 has.
+    pub ec2: bool,
     /// `-r`.
     pub regions: &'a [Region],
     /// `--profile`.
@@ -34,8 +36,12 @@ pub struct Surroundings {
     credentials: (PathBuf, String),
     /// `~/.aws/config`, the same.
     config: (PathBuf, String),
+    /// Whether this machine is an instance of EC2, whose role may give credentials.
+    on_ec2: bool,
 }
 
+/// Where the firmware tells who made this machine (Linux's ABI, sysfs-firmware-dmi-tables).
+const VENDOR: &str = "/sys/class/dmi/id/sys_vendor";
 /// The variables that count (AWS SDKs and Tools Reference Guide, "Environment variables support").
 const VARIABLES: &[&str] = &[
     "AWS_ACCESS_KEY_ID",
@@ -65,6 +71,7 @@ impl Surroundings {
             variables: VARIABLES.iter().filter_map(|name| Some(((*name).to_owned(), variable(name)?))).collect(),
             credentials: file("AWS_SHARED_CREDENTIALS_FILE", "credentials"),
             config: file("AWS_CONFIG_FILE", "config"),
+            on_ec2: std::fs::read_to_string(VENDOR).is_ok_and(|vendor| vendor.trim() == "Amazon EC2"),
         }
     }
 
@@ -93,8 +100,6 @@ pub struct Account {
     pub profile: Option<String>,
     /// At least one.
     pub regions: Vec<Region>,
-    /// Whether the user asked for EC2, or credentials were merely found.
-    pub asked: bool,
 }
 
 /// Decides.
@@ -102,11 +107,11 @@ pub struct Account {
 /// # Errors
 /// When EC2 was asked for and there are no credentials, or the profile does not exist.
 pub fn find(wanted: &Wanted<'_>, surroundings: &Surroundings) -> Result<Destination> {
-    if wanted.output.is_some() {
+    if wanted.file {
         return Ok(Destination::Disk);
     }
     let profiles = Profiles::parse(&surroundings.credentials.1, &surroundings.config.1);
-    let asked = wanted.quiet || wanted.profile.is_some() || !wanted.regions.is_empty();
+    let asked = wanted.quiet || wanted.ec2 || wanted.profile.is_some() || !wanted.regions.is_empty();
     let profile = match wanted.profile {
         Some(name) => {
             require(&profiles, name, surroundings)?;
@@ -114,8 +119,10 @@ pub fn find(wanted: &Wanted<'_>, surroundings: &Surroundings) -> Result<Destinat
         }
         None if profiles.in_credentials(OWN_PROFILE) => Some(OWN_PROFILE.to_owned()),
         None if default_chain(&profiles, surroundings) => None,
+        // The instance's role is for what is asked for, not for what merely happens there.
+        None if asked && surroundings.on_ec2 => None,
         None if asked => bail!(
-            "there are no AWS credentials, and an image of EC2 is what -q, -r and --profile ask for: put them into a profile \
+            "there are no AWS credentials, and an image of EC2 is what -q, -r, --profile and their like ask for: put them into a profile \
              [vmify] of {}, or name a profile with --profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; \
              -o FILE builds a disk image without any",
             surroundings.credentials.0.display()
@@ -123,7 +130,7 @@ pub fn find(wanted: &Wanted<'_>, surroundings: &Surroundings) -> Result<Destinat
         None => return Ok(Destination::Disk),
     };
     let regions = regions(wanted, profile.as_deref(), &profiles, surroundings)?;
-    Ok(Destination::Ec2(Account { profile, regions, asked }))
+    Ok(Destination::Ec2(Account { profile, regions }))
 }
 
 /// Whether the SDK would find credentials by itself, but for those that an EC2 instance's role gives.

@@ -7,6 +7,7 @@ fn surroundings(variables: &[(&str, &str)], credentials: &str, config: &str) -> 
         variables: variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         credentials: ("/h/.aws/credentials".into(), credentials.to_owned()),
         config: ("/h/.aws/config".into(), config.to_owned()),
+        on_ec2: false,
     }
 }
 
@@ -29,16 +30,19 @@ fn found(wanted: &Wanted<'_>, surroundings: &Surroundings) -> String {
 fn without_credentials_a_disk_is_built_unless_ec2_is_asked_for() {
     let nothing = surroundings(&[], "", "");
     assert_eq!(found(&Wanted::default(), &nothing), "disk");
+    assert_eq!(found(&Wanted::default(), &Surroundings { on_ec2: true, ..nothing.clone() }), "disk");
     let regions = ["us-east-1".parse().unwrap()];
     let asked = [Wanted { quiet: true, ..Wanted::default() }, Wanted { regions: &regions, ..Wanted::default() }];
     for wanted in asked {
+        let instance = Surroundings { on_ec2: true, ..nothing.clone() };
+        assert!(found(&wanted, &instance).starts_with("chain "));
         assert_eq!(
             found(&wanted, &nothing),
-            "there are no AWS credentials, and an image of EC2 is what -q, -r and --profile ask for: put them into a \
+            "there are no AWS credentials, and an image of EC2 is what -q, -r, --profile and their like ask for: put them into a \
              profile [vmify] of /h/.aws/credentials, or name a profile with --profile, or set AWS_ACCESS_KEY_ID and \
              AWS_SECRET_ACCESS_KEY; -o FILE builds a disk image without any"
         );
-        let to_file = Wanted { output: Some(Path::new("x")), ..wanted };
+        let to_file = Wanted { file: true, ..wanted };
         assert_eq!(found(&to_file, &nothing), "disk");
     }
 }

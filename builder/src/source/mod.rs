@@ -149,6 +149,32 @@ impl Source {
         if stem.is_empty() { "image".to_owned() } else { stem }
     }
 
+    /// A name for people: the last component of the image's own, and its tag.
+    #[must_use]
+    pub fn label(&self) -> String {
+        let tag = match self {
+            Source::Anywhere(reference) | Source::Registry(reference) => reference.tag(),
+            Source::Engine(_, name) => {
+                let name = name.rsplit('/').next().unwrap_or_default();
+                name.split_once(':').map(|(_, tag)| tag).filter(|_| !name.contains('@') && !name.starts_with("sha256:"))
+            }
+            Source::DockerArchive(_, tag) | Source::OciLayout(_, tag) | Source::OciArchive(_, tag) => tag.as_deref(),
+            Source::RootFs(_) => None,
+        };
+        // An archive's tag may be a whole name.
+        let tag = tag.map(|tag| tag.rsplit([':', '/']).next().unwrap_or(tag)).filter(|tag| !tag.is_empty());
+        tag.map_or_else(|| self.stem(), |tag| format!("{}:{tag}", self.stem()))
+    }
+
+    /// The image's name without its tag: versions of the same have much in common.
+    #[must_use]
+    pub fn repository(&self) -> String {
+        match self {
+            Source::Anywhere(reference) | Source::Registry(reference) => reference.repository().to_owned(),
+            _ => self.stem(),
+        }
+    }
+
     /// Fetches the image: afterwards its configuration is on this machine and verified. Its layers may still be on their
     /// way; their contents are verified when they are read.
     ///

@@ -125,6 +125,11 @@ pub(crate) fn builder(directory: &Path, arguments: &[&str]) -> Command {
     ] {
         command.env_remove(name);
     }
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("AWS_") {
+            command.env_remove(name);
+        }
+    }
     command
 }
 

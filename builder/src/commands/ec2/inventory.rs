@@ -1,0 +1,129 @@
+//! `builder aws`: what builder made at AWS.
+
+use super::Ec2;
+use super::publish::failures;
+use crate::cli::ec2::AwsCommand;
+use crate::commands::report::print;
+use anyhow::{Context, Result, ensure};
+use aws::{Inventory, OurSnapshot, Removed};
+use builder::progress::{Progress, printable};
+use serde_json::{Value, json};
+use std::time::{Duration, SystemTime};
+
+/// Does what is asked.
+pub(crate) fn run(command: &AwsCommand, progress: &Progress) -> Result<()> {
+    match command {
+        AwsCommand::Ls { json, all_regions, access } => {
+            let ec2 = Ec2::of(access, *all_regions, progress)?;
+            let inventories = ec2.inventories()?;
+            let text = if *json {
+                format!("{}\n", Value::from_iter(inventories.iter().map(|it| (it.region.clone(), document(it)))))
+            } else {
+                inventories.iter().map(text).collect()
+            };
+            print(text.as_bytes())
+        }
+        AwsCommand::Rm { ids, unused, access } => {
+            let ec2 = Ec2::of(access, false, progress)?;
+            match unused {
+                Some(age) => ec2.remove_unused(*age),
+                None => {
+                    ensure!(ec2.regions.len() == 1, "-r: ids belong to one region, and two are named");
+                    ec2.remove(&ec2.regions[0], ids)
+                }
+            }
+        }
+    }
+}
+
+impl Ec2 {
+    fn inventories(&self) -> Result<Vec<Inventory>> {
+        let list = |session| self.runtime.block_on(aws::list(&session));
+        self.sessions().into_iter().map(list).collect()
+    }
+
+    fn remove_unused(&self, age: Duration) -> Result<()> {
+        for inventory in self.inventories()? {
+            let unused = inventory.unused(SystemTime::now(), age);
+            let ids: Vec<String> = unused.into_iter().map(|snapshot| snapshot.id.clone()).collect();
+            self.progress.step(format!("{}: {} snapshots are used by no image", inventory.region, ids.len()));
+            if !ids.is_empty() {
+                self.remove(&inventory.region, &ids)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&self, region: &str, ids: &[String]) -> Result<()> {
+        let session = self.account.region(region);
+        let results = self.runtime.block_on(aws::remove(&session, ids, self.teller().as_ref()))?;
+        for (id, removed) in results.iter().filter_map(|(id, result)| Some((id, result.as_ref().ok()?))) {
+            let what = match removed {
+                Removed::Gone => "was gone already".to_owned(),
+                Removed::Image { deleted, kept } => {
+                    let kept = if kept.is_empty() { String::new() } else { format!("; {} stay", kept.join(", ")) };
+                    format!("is removed, and with it {}{kept}", deleted.join(", "))
+                }
+                Removed::Snapshot => "is removed".to_owned(),
+                Removed::Instance => "is being terminated".to_owned(),
+            };
+            self.progress.step(format!("{id} {what}"));
+        }
+        failures(results.into_iter().map(|(id, result)| (id, result.map(|_| ()))).collect())
+    }
+}
+
+/// A line for each thing, by region.
+fn text(inventory: &Inventory) -> String {
+    let mut lines = vec![inventory.region.clone()];
+    for image in &inventory.images {
+        lines.push(format!("  {}  {}  {}  {}  {}", image.id, image.state, image.created, image.name, image.source));
+    }
+    for snapshot in &inventory.snapshots {
+        let used = if snapshot.used_by.is_empty() {
+            "no image".to_owned()
+        } else {
+            snapshot.used_by.join(", ")
+        };
+        lines.push(format!("  {}  {}  {} GiB  {}  {used}", snapshot.id, snapshot.state, snapshot.size, age(snapshot)));
+    }
+    for instance in &inventory.instances {
+        lines.push(format!("  {}  {}  launch check of {}", instance.id, instance.state, instance.image));
+    }
+    if inventory.is_empty() {
+        lines.push("  nothing of builder's".to_owned());
+    }
+    lines.into_iter().map(|line| printable(&line) + "\n").collect()
+}
+
+fn age(snapshot: &OurSnapshot) -> String {
+    let age = snapshot.started.and_then(|started| SystemTime::now().duration_since(started).ok()).unwrap_or_default();
+    let minutes = age.as_secs() / 60;
+    match minutes {
+        0..120 => format!("{minutes} min old"),
+        120..2880 => format!("{} h old", minutes / 60),
+        _ => format!("{} d old", minutes / 1440),
+    }
+}
+
+fn document(inventory: &Inventory) -> Value {
+    let seconds = |time: Option<SystemTime>| {
+        time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok()).map(|since| since.as_secs())
+    };
+    let images = inventory.images.iter().map(|it| {
+        json!({ "id": it.id, "name": it.name, "created": it.created, "content": it.content, "source": it.source,
+                "snapshots": it.snapshots, "state": it.state })
+    });
+    let snapshots = inventory.snapshots.iter().map(|it| {
+        json!({ "id": it.id, "state": it.state, "size": it.size, "started": seconds(it.started), "content": it.content,
+                "used_by": it.used_by })
+    });
+    let instances = inventory.instances.iter().map(|it| {
+        json!({ "id": it.id, "image": it.image, "state": it.state, "launched": seconds(it.launched) })
+    });
+    json!({
+        "images": images.collect::<Vec<_>>(),
+        "snapshots": snapshots.collect::<Vec<_>>(),
+        "instances": instances.collect::<Vec<_>>(),
+    })
+}

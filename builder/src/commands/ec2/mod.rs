@@ -1,0 +1,68 @@
+//! What is done at AWS: the account, and what its commands have in common.
+
+pub(crate) mod inventory;
+pub(crate) mod promote;
+pub(crate) mod publish;
+mod teller;
+
+use crate::cli::ec2::AccessArgs;
+use anyhow::{Context, Result};
+use aws::{Access, Session};
+use builder::cache;
+use builder::destination::{self, Destination, Surroundings, Wanted};
+use builder::progress::Progress;
+use std::sync::Arc;
+use teller::Teller;
+use tokio::runtime::Runtime;
+
+/// Threads that send blocks: encryption and checksums take a processor some hundred of them a second.
+const THREADS: usize = 4;
+
+/// An account that answers, and the regions that are meant.
+pub(crate) struct Ec2 {
+    runtime: Runtime,
+    account: aws::Account,
+    regions: Vec<String>,
+    progress: Progress,
+}
+
+impl Ec2 {
+    /// Asks AWS whose the credentials are, before any work.
+    pub(crate) fn open(target: destination::Account, all_regions: bool, progress: &Progress) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
+        let runtime = runtime.context("start the threads that talk to AWS")?;
+        let access = Access { profile: target.profile, ..Access::default() };
+        let account = runtime.block_on(aws::Account::open(access));
+        let mut regions: Vec<String> = target.regions.iter().map(ToString::to_string).collect();
+        let first = account.region(regions.first().context("no region")?);
+        let identity = runtime.block_on(first.identity())?;
+        if all_regions {
+            regions = runtime.block_on(aws::regions(&first))?;
+        }
+        progress.step(format!("account {} as {}, in {}", identity.account, identity.arn, regions.join(", ")));
+        Ok(Ec2 { runtime, account, regions, progress: progress.clone() })
+    }
+
+    /// As the commands that do nothing but talk to AWS name an account.
+    pub(crate) fn of(access: &AccessArgs, all_regions: bool, progress: &Progress) -> Result<Self> {
+        let (regions, profile) = (&access.region[..], access.profile.as_deref());
+        let wanted = Wanted { file: false, quiet: false, ec2: true, regions, profile };
+        match destination::find(&wanted, &Surroundings::of_process())? {
+            Destination::Ec2(account) => Ec2::open(account, all_regions, progress),
+            Destination::Disk => unreachable!("an image of EC2 was asked for"),
+        }
+    }
+
+    fn sessions(&self) -> Vec<Session> {
+        self.regions.iter().map(|region| self.account.region(region)).collect()
+    }
+
+    fn teller(&self) -> Arc<dyn aws::Report> {
+        Arc::new(Teller(self.progress.clone()))
+    }
+
+    /// What is kept between two runs.
+    fn state() -> Result<aws::State> {
+        aws::State::open(&cache::directory()?.join("aws"))
+    }
+}

@@ -1,0 +1,254 @@
+//! From an image to an AMI by the command itself, against the strict stand-in for EC2. The crate aws has tests of its own, with faults.
+
+#![cfg(feature = "aws")]
+
+mod support;
+
+use ec2_stand_in::{BLOCK, Fault, Faults, InstanceRules, Kind, OptIn, Rules, SnapshotState, StandIn};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use support::{builder, kernel, refusal, simple_layout, stderr, succeed};
+
+const REGION: &str = "eu-central-1";
+/// A build of the image in the workshop.
+const BUILD: &[&str] = &["oci:image", "--kernel", "kernel"];
+
+/// A directory with an image and a kernel, and a service.
+struct Workshop {
+    dir: tempfile::TempDir,
+    service: StandIn,
+}
+
+impl Workshop {
+    fn new() -> Self {
+        Workshop::with(Rules::default())
+    }
+
+    fn with(rules: Rules) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        simple_layout(&dir.path().join("image"));
+        kernel(&dir.path().join("kernel"));
+        Workshop { dir, service: StandIn::start(rules).unwrap() }
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = builder(self.path(), arguments);
+        command.env("AWS_ENDPOINT_URL", self.service.endpoint());
+        command.env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE").env("AWS_SECRET_ACCESS_KEY", "secret");
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        succeed(self.command(arguments))
+    }
+
+    fn build(&self, more: &[&str]) -> Output {
+        self.run(&[BUILD, more].concat())
+    }
+
+    fn refuse(&self, arguments: &[&str]) -> String {
+        refusal(self.command(arguments))
+    }
+
+    /// What a volume of this snapshot starts with.
+    fn volume(&self, snapshot: &str, bytes: usize) -> Vec<u8> {
+        let block = |index: usize| self.service.block(REGION, snapshot, u32::try_from(index).unwrap()).unwrap();
+        (0..bytes.div_ceil(BLOCK)).flat_map(block).collect()
+    }
+}
+
+fn word(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap().trim().to_owned()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("no JSON: {}", word(output)))
+}
+
+#[test]
+fn a_build_ends_in_an_ami_whose_volume_is_the_disk_bit_by_bit() {
+    let workshop = Workshop::new();
+    let made = json(&workshop.build(&["--json", "--tag", "team=web", "--tpm"]));
+    let told = &made["regions"][REGION];
+    let images = workshop.service.images(REGION);
+    let [image] = &images[..] else { panic!("{images:?}") };
+    assert_eq!(told["image"], image.id.as_str());
+    assert_eq!((&told["found"], &told["parent"]), (&Value::from(false), &Value::Null));
+    let name = told["name"].as_str().unwrap();
+    assert!(name.starts_with("image-") && name.len() == "image-".len() + 12, "{name}");
+    assert_eq!(image.tags["team"], "web");
+    assert_eq!(image.tags["nanoos:platform"], "linux/amd64");
+
+    workshop.build(&["-o", "disk.raw"]);
+    let disk = fs::read(workshop.path().join("disk.raw")).unwrap();
+    assert_eq!(told["sent"].as_u64().unwrap() as usize, disk.len(), "no block is left out, and none is sent twice");
+    assert_eq!(workshop.volume(told["snapshot"].as_str().unwrap(), disk.len()), disk);
+
+    // The very disk, built elsewhere, is that image.
+    workshop.service.reset_tally();
+    let id = word(&workshop.run(&["publish", "-q", "--tpm", "disk.raw"]));
+    assert_eq!(id, image.id);
+    assert_eq!(workshop.service.tally().count("PutSnapshotBlock"), 0);
+}
+
+#[test]
+fn the_same_again_is_found_a_changed_one_sends_what_changed_and_force_makes_another() {
+    let workshop = Workshop::new();
+    let first = word(&workshop.build(&["-q"]));
+    workshop.service.reset_tally();
+    assert_eq!(word(&workshop.build(&["-q"])), first);
+    let tally = workshop.service.tally();
+    assert_eq!((tally.count("PutSnapshotBlock"), tally.count("StartSnapshot")), (0, 0), "{tally:?}");
+
+    let changed = json(&workshop.build(&["--json", "--hostname", "other"]));
+    let (sent, parent) = (&changed["regions"][REGION]["sent"], &changed["regions"][REGION]["parent"]);
+    assert!(sent.as_u64().unwrap() as usize <= 2 * BLOCK && parent.is_string(), "{changed}");
+
+    let again = json(&workshop.build(&["--json", "--force"]));
+    assert_ne!(again["regions"][REGION]["image"], first.as_str());
+    assert!(again["regions"][REGION]["name"].as_str().unwrap().ends_with("-2"), "{again}");
+}
+
+#[test]
+fn several_regions_get_it_side_by_side_and_one_that_fails_does_not_lose_the_others() {
+    let workshop = Workshop::new();
+    let regions = ["-r", REGION, "-r", "us-east-1", "-r", "eu-nowhere-9"];
+    let output = workshop.command(&[BUILD, &["--json"], &regions].concat()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let made = json(&output);
+    for region in [REGION, "us-east-1"] {
+        assert_eq!(made["regions"][region]["image"], workshop.service.images(region)[0].id.as_str());
+    }
+    assert!(made["regions"]["eu-nowhere-9"]["error"].is_string(), "{made}");
+    assert!(stderr(&output).contains("builder: 1 of 3 failed: eu-nowhere-9: "), "{}", stderr(&output));
+
+    let usable = Rules::default().regions.values().filter(|opt_in| **opt_in != OptIn::NotOptedIn).count();
+    let all = word(&workshop.build(&["-q", "--all-regions"]));
+    assert_eq!(all.lines().count(), usable, "{all}");
+    assert!(all.lines().any(|line| line.starts_with("eu-central-1 ami-")), "{all}");
+}
+
+#[test]
+fn what_can_be_refused_is_refused_before_the_build() {
+    let workshop = Workshop::new();
+    let mut unknown = workshop.command(BUILD);
+    unknown.env("AWS_ACCESS_KEY_ID", "AKIAUNKNOWN");
+    let output = unknown.output().unwrap();
+    let words = stderr(&output);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(words.contains("builder: sts:GetCallerIdentity in eu-central-1: AWS does not take these credentials"), "{words}");
+    assert!(!words.contains("resolve"), "{words}");
+
+    let refuse = |more: &[&str]| workshop.refuse(&[BUILD, more].concat());
+    assert_eq!(
+        refuse(&["-o", "x.raw", "-r", "us-east-1"]),
+        "builder: -o asks for a disk image, and -r is for an image of EC2: leave out one of them"
+    );
+    assert_eq!(
+        refuse(&["--format", "vhd", "--tag", "a=b"]),
+        "builder: --format asks for a disk image, and --tag is for an image of EC2: leave out one of them"
+    );
+    assert_eq!(refuse(&["-w", "512M"]), "builder: -w 512M: volumes of EC2 have whole GiB");
+    assert_eq!(
+        refuse(&["--tag", "a=b", "--tag", "a=c"]),
+        "builder: --tag a: a tag has one value, and this one is given two"
+    );
+    let key = refuse(&["--kms-key", "alias/x"]);
+    assert!(key.starts_with("builder: --kms-key alias/x: alias/x is no ARN of a key"), "{key}");
+    assert!(refuse(&["--verify", "80"]).starts_with("builder: --verify 80: "));
+    assert!(refuse(&["--ssm-parameter", "a b"]).starts_with("builder: --ssm-parameter a b: "));
+    assert_eq!(workshop.service.tally().count("StartSnapshot"), 0);
+}
+
+#[test]
+fn a_name_that_is_taken_is_told_before_anything_is_sent() {
+    let workshop = Workshop::new();
+    workshop.build(&["--name", "web"]);
+    workshop.service.reset_tally();
+    let taken = workshop.refuse(&[BUILD, &["--name", "web", "--hostname", "other"]].concat());
+    assert!(taken.contains("the name \"web\" is taken in eu-central-1 by ami-"), "{taken}");
+    assert_eq!(workshop.service.tally().count("StartSnapshot"), 0);
+    // Of the same contents another name is another image, and nothing is sent for it.
+    workshop.build(&["--name", "web 2"]);
+    assert_eq!((workshop.service.images(REGION).len(), workshop.service.tally().count("PutSnapshotBlock")), (2, 0));
+}
+
+#[test]
+fn what_policies_do_not_allow_is_named_with_the_statement_that_would() {
+    let workshop = Workshop::new();
+    workshop.service.set_faults(Faults::of([Fault::new("StartSnapshot", Kind::Denied)]));
+    let denied = workshop.refuse(BUILD);
+    let statement = r#"{"Effect":"Allow","Action":"ebs:StartSnapshot","Resource":"arn:aws:ec2:*::snapshot/*"}"#;
+    assert!(denied.ends_with(statement), "{denied}");
+}
+
+#[test]
+fn an_interrupted_upload_is_told_listed_and_gone_on_with() {
+    let workshop = Workshop::with(Rules { put_latency: Duration::from_millis(100), ..Rules::default() });
+    workshop.service.set_faults(Faults::of([Fault::new("PutSnapshotBlock", Kind::Throttled).probability(0.7)]));
+    let mut command = workshop.command(BUILD);
+    let child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let start = Instant::now();
+    while workshop.service.tally().block_bytes == 0 {
+        assert!(start.elapsed() < Duration::from_secs(120), "nothing is sent");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    assert!(stderr(&output).contains("interrupted; what AWS has taken stays there"), "{}", stderr(&output));
+
+    workshop.service.set_faults(Faults::default());
+    let snapshots = workshop.service.snapshots(REGION);
+    let [pending] = &snapshots[..] else { panic!("{snapshots:?}") };
+    assert_eq!(pending.state, SnapshotState::Pending);
+    assert!(word(&workshop.run(&["aws", "ls"])).contains(&format!("{}  pending  1 GiB", pending.id)));
+    let made = json(&workshop.build(&["--json"]));
+    assert_eq!(made["regions"][REGION]["snapshot"], pending.id.as_str());
+}
+
+#[test]
+fn a_disk_that_is_damaged_or_none_of_ours_is_not_published() {
+    let workshop = Workshop::new();
+    workshop.build(&["-o", "disk.raw"]);
+    let path = workshop.path().join("disk.raw");
+    let mut disk = fs::read(&path).unwrap();
+    let middle = disk.len() / 2;
+    disk[middle] ^= 1;
+    fs::write(&path, &disk).unwrap();
+    let damaged = workshop.refuse(&["publish", "disk.raw"]);
+    assert!(damaged.contains("is no longer what was built (builder inspect tells more): build it again"), "{damaged}");
+    fs::write(&path, vec![0; 3 << 20]).unwrap();
+    assert!(workshop.refuse(&["publish", "disk.raw"]).contains("so it is no disk of builder's"));
+    assert!(workshop.refuse(&["publish", "nothing.raw"]).contains("open nothing.raw: No such file"));
+    assert_eq!(workshop.service.tally().count("StartSnapshot"), 0);
+}
+
+#[test]
+fn an_image_is_checked_named_promoted_listed_and_removed() {
+    let instances = InstanceRules { console: "nanoos: launch: /app runs\n".to_owned(), ..InstanceRules::default() };
+    let workshop = Workshop::with(Rules { instances, ..Rules::default() });
+    let id = word(&workshop.build(&["-q", "--verify", "console:launch: /app", "--ssm-parameter", "/web/ami"]));
+    assert_eq!(workshop.service.parameters(REGION)[0].value, id);
+    assert_eq!(workshop.service.instances(REGION).len(), 1);
+
+    let copy = word(&workshop.run(&["promote", "-q", &id, "--to", "us-west-2", "--ssm-parameter", "/web/ami"]));
+    assert_eq!(workshop.service.images("us-west-2")[0].id, copy);
+    assert_eq!(workshop.service.parameters("us-west-2")[0].value, copy);
+    workshop.run(&["promote", &id, "--to", "210987654321"]);
+
+    let listed = json(&workshop.run(&["aws", "ls", "--json", "-r", REGION, "-r", "us-west-2"]));
+    assert_eq!(listed[REGION]["images"][0]["id"], id.as_str());
+    assert_eq!(listed["us-west-2"]["images"][0]["id"], copy.as_str());
+    workshop.run(&["aws", "rm", &id]);
+    workshop.run(&["aws", "rm", "-r", "us-west-2", &copy]);
+    assert!(word(&workshop.run(&["aws", "ls"])).ends_with("nothing of builder's"));
+    assert!(workshop.service.snapshots(REGION).is_empty() && workshop.service.snapshots("us-west-2").is_empty());
+}
