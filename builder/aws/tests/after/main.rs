@@ -1,0 +1,4 @@
+//! What comes after an image is published, against the stand-in for AWS.
+
+mod lab;
+mod regions;
