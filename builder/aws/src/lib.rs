@@ -7,6 +7,7 @@
 //! [`publish`] tells it as a story. Every call goes through the one layer that tries again ([`Timing`] says how long).
 
 mod account;
+mod check;
 mod clock;
 mod contents;
 mod credentials;
@@ -14,6 +15,8 @@ mod describe;
 mod encryption;
 mod failure;
 mod image;
+mod instance;
+mod launch;
 mod pace;
 mod parameter;
 mod parent;
@@ -26,9 +29,11 @@ mod snapshot;
 mod start;
 mod state;
 mod tags;
+mod verify;
 
 pub use account::{Access, Account, Identity, Session};
 pub use aws_credential_types::Credentials;
+pub use check::Check;
 pub use contents::{BLOCK, BlockDigest, Contents, blocks_of, read_block};
 pub use encryption::{Encryption, KeyArn};
 pub use failure::{Failure, Kind};
@@ -40,3 +45,4 @@ pub use report::{Count, Report, Silent};
 pub use retry::Timing;
 pub use state::State;
 pub use tags::{MOST_OF_USER, PREFIX, Tags};
+pub use verify::{Launch, Verified, verify};

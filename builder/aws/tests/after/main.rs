@@ -3,3 +3,4 @@
 mod lab;
 mod parameter;
 mod regions;
+mod verify;
