@@ -1,6 +1,8 @@
 //! What comes after an image is published, against the stand-in for AWS.
 
+mod inventory;
 mod lab;
 mod parameter;
 mod regions;
+mod remove;
 mod verify;
