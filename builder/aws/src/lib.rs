@@ -4,12 +4,15 @@
 //! look → start a snapshot, or go on with one → put blocks → complete → wait → register
 //! ```
 //!
-//! [`publish`] tells it as a story. Every call goes through the one layer that tries again ([`Timing`] says how long).
+//! [`publish`] tells it as a story. What comes after: [`verify`] launches an image once, [`promote`] brings it to other regions and
+//! accounts, [`put_parameter`] tells others its id; [`list`] and [`remove`] are for what is there.
+//! Every call goes through the one layer that tries again ([`Timing`] says how long).
 
 mod account;
 mod check;
 mod clock;
 mod contents;
+mod copy;
 mod credentials;
 mod describe;
 mod encryption;
@@ -18,15 +21,18 @@ mod image;
 mod instance;
 mod inventory;
 mod launch;
+mod likeness;
 mod pace;
 mod parameter;
 mod parent;
 mod permission;
+mod promote;
 mod publish;
 mod regions;
 mod remove;
 mod report;
 mod retry;
+mod share;
 mod snapshot;
 mod start;
 mod state;
@@ -42,6 +48,7 @@ pub use failure::{Failure, Kind};
 pub use image::{Architecture, Machine};
 pub use inventory::{Inventory, OurImage, OurInstance, OurSnapshot, list};
 pub use parameter::{check_parameter_name, put_parameter};
+pub use promote::{Promoted, Promotion, Target, promote};
 pub use publish::{Order, Published, publish, publish_in};
 pub use regions::{check_regions, regions};
 pub use remove::{Removed, remove};

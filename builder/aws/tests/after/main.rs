@@ -3,6 +3,7 @@
 mod inventory;
 mod lab;
 mod parameter;
+mod promote;
 mod regions;
 mod remove;
 mod verify;
