@@ -99,6 +99,8 @@ const CODES: &[(Kind, &[&str])] = &[
             "ConcurrentLimitExceededException",
             // By RegisterImage and CopyImage, of which some may be under way at a time.
             "ResourceLimitExceeded",
+            // By PutParameter: another writes it at the same time.
+            "TooManyUpdates",
         ],
     ),
     (
@@ -139,6 +141,8 @@ const CODES: &[(Kind, &[&str])] = &[
             "UnrecognizedClientException",
         ],
     ),
+    // With status 500, but waiting is of no use.
+    (Kind::Refused, &["InsufficientInstanceCapacity", "InsufficientHostCapacity", "InsufficientCapacity"]),
     (Kind::Skewed, &["RequestExpired", "RequestInTheFuture", "RequestTimeTooSkewed"]),
 ];
 

@@ -127,7 +127,8 @@ pub(crate) async fn look(
     }
 }
 
-async fn named(session: &Session, name: &str) -> Result<Option<Image>, Failure> {
+/// The image of a name.
+pub(crate) async fn named(session: &Session, name: &str) -> Result<Option<Image>, Failure> {
     // Brackets and the like have no meaning in a filter, but a star and a question mark do, which no name has.
     Ok(session.images(&[filter("name", name)]).await?.into_iter().find(|image| image.name() == Some(name)))
 }

@@ -41,6 +41,8 @@ pub enum Kind {
     /// EBS: "Failed to read block data" (ValidationException, INVALID_PARAMETER_VALUE), as AWS answers a Put whose
     /// body came slowly. No effect.
     Unread,
+    /// Refused with this status and code, whatever the operation. No effect.
+    Refused(u16, &'static str),
 }
 
 /// One fault of some operations.

@@ -95,6 +95,24 @@ impl StandIn {
         text.clone_into(&mut self.shared.world().console);
     }
 
+    /// Changes the tags of a snapshot or an image, as some other tool may.
+    pub fn retag(&self, region: &str, id: &str, change: impl FnOnce(&mut Tags)) {
+        let mut world = self.shared.world();
+        let region = world.region(region);
+        let of_image = region.images.get_mut(id).map(|image| &mut image.tags);
+        let tags = of_image.or_else(|| region.snapshots.get_mut(id).map(|snapshot| &mut snapshot.tags));
+        if let Some(tags) = tags {
+            change(tags);
+        }
+    }
+
+    /// Makes an instance end by itself, as one that powers off does where that terminates it.
+    pub fn end_instance(&self, region: &str, id: &str) {
+        if let Some(instance) = self.shared.world().region(region).instances.get_mut(id) {
+            instance.progress = Progress::In(InstanceState::Terminated);
+        }
+    }
+
     /// Every snapshot of a region, as it is now.
     #[must_use]
     pub fn snapshots(&self, region: &str) -> Vec<Snapshot> {

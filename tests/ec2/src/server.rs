@@ -300,6 +300,9 @@ impl Connection<'_> {
                 let resource = (service == Service::Ebs).then(|| ebs::resource(&call));
                 return Err(auth::denied(service, action, caller, resource.as_deref()));
             }
+            Some(Kind::Refused(status, code)) => {
+                return Err(Refusal::new(status, code, "The request is refused, as the fault says."));
+            }
             Some(Kind::Unread) => {
                 return Err(Refusal::validation("INVALID_PARAMETER_VALUE", "Failed to read block data"));
             }

@@ -23,7 +23,8 @@ const MOST: u64 = 20;
 /// Bytes of user data at most, before base64.
 const USER_DATA: usize = 16 << 10;
 
-const FILTERS: &[&str] = &["image-id", "instance-id", "instance-state-name", "instance-type", "subnet-id", "vpc-id"];
+const FILTERS: &[&str] =
+    &["client-token", "image-id", "instance-id", "instance-state-name", "instance-type", "subnet-id", "vpc-id"];
 
 pub(super) fn run_instances(call: &Call<'_>) -> Outcome {
     let params = call.params;
@@ -191,6 +192,7 @@ pub(super) fn describe_instances(call: &Call<'_>) -> Outcome {
     told.retain(|(instance, state)| {
         filters::pass(&filters, &instance.tags, |name| {
             Some(match name {
+                "client-token" => instance.request.get("ClientToken").cloned()?,
                 "image-id" => instance.image.clone(),
                 "instance-id" => instance.id.clone(),
                 "instance-state-name" => state.as_str().to_owned(),
