@@ -83,7 +83,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
   REGISTRY_AUTH_FILE podman's file with registry credentials, read after Docker's
   SOURCE_DATE_EPOCH  no time in the image is later than this
   NO_COLOR           set: no colours; CLICOLOR_FORCE=1: colours even where there is no terminal
-  AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL and the others of AWS's tools"
+  AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL and the others of AWS's tools",
     ),
     (
         "Exit status",

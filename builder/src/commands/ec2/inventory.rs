@@ -4,7 +4,7 @@ use super::Ec2;
 use super::publish::failures;
 use crate::cli::ec2::AwsCommand;
 use crate::commands::report::print;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use aws::{Inventory, OurSnapshot, Removed};
 use builder::progress::{Progress, printable};
 use serde_json::{Value, json};
@@ -80,11 +80,7 @@ fn text(inventory: &Inventory) -> String {
         lines.push(format!("  {}  {}  {}  {}  {}", image.id, image.state, image.created, image.name, image.source));
     }
     for snapshot in &inventory.snapshots {
-        let used = if snapshot.used_by.is_empty() {
-            "no image".to_owned()
-        } else {
-            snapshot.used_by.join(", ")
-        };
+        let used = if snapshot.used_by.is_empty() { "no image".to_owned() } else { snapshot.used_by.join(", ") };
         lines.push(format!("  {}  {}  {} GiB  {}  {used}", snapshot.id, snapshot.state, snapshot.size, age(snapshot)));
     }
     for instance in &inventory.instances {
@@ -118,9 +114,10 @@ fn document(inventory: &Inventory) -> Value {
         json!({ "id": it.id, "state": it.state, "size": it.size, "started": seconds(it.started), "content": it.content,
                 "used_by": it.used_by })
     });
-    let instances = inventory.instances.iter().map(|it| {
-        json!({ "id": it.id, "image": it.image, "state": it.state, "launched": seconds(it.launched) })
-    });
+    let instances = inventory
+        .instances
+        .iter()
+        .map(|it| json!({ "id": it.id, "image": it.image, "state": it.state, "launched": seconds(it.launched) }));
     json!({
         "images": images.collect::<Vec<_>>(),
         "snapshots": snapshots.collect::<Vec<_>>(),

@@ -68,7 +68,8 @@ impl Ec2 {
         let promoted = result?;
         if let Some(name) = &command.ssm_parameter {
             let session = self.account.region(&promoted.region);
-            let put = aws::put_parameter(&session, name, &promoted.image, self.teller().as_ref());
+            let teller = self.teller();
+            let put = aws::put_parameter(&session, name, &promoted.image, teller.as_ref());
             self.runtime.block_on(put).with_context(|| format!("{} is there, but", promoted.image))?;
         }
         Ok(promoted)
