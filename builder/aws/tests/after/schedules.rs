@@ -75,7 +75,7 @@ async fn an_instance_that_stays_is_told_of() {
             );
             // And it is found by its tag.
             let ids = list(&session).await.unwrap().instances.into_iter().map(|one| one.id).collect::<Vec<_>>();
-            assert_eq!(ids, [instance.id.clone()], "{seed}");
+            assert_eq!(ids, std::slice::from_ref(&instance.id), "{seed}");
             remove(&session, &ids, &Silent).await.unwrap()[0].1.as_ref().unwrap();
             told += 1;
         }
