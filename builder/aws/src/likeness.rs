@@ -1,6 +1,9 @@
 //! Whether a copy of an image boots and runs as the original does.
 
-use aws_sdk_ec2::types::{BlockDeviceMapping, Image, VolumeType};
+use aws_sdk_ec2::types::{
+    ArchitectureValues, BlockDeviceMapping, BootModeValues, Image, ImdsSupportValues, TpmSupportValues,
+    VirtualizationType, VolumeType,
+};
 use std::collections::BTreeMap;
 
 /// What a copy has otherwise than its original; nothing where it is as it should be.
@@ -22,13 +25,13 @@ pub(crate) fn differences(original: &Image, copy: &Image) -> Vec<String> {
 fn traits(image: &Image) -> BTreeMap<String, String> {
     let text = |value: Option<&str>| value.unwrap_or("none").to_owned();
     let mut traits: BTreeMap<String, String> = [
-        ("architecture", text(image.architecture().map(|it| it.as_str()))),
-        ("boot mode", text(image.boot_mode().map(|it| it.as_str()))),
-        ("TPM", text(image.tpm_support().map(|it| it.as_str()))),
-        ("IMDS", text(image.imds_support().map(|it| it.as_str()))),
+        ("architecture", text(image.architecture().map(ArchitectureValues::as_str))),
+        ("boot mode", text(image.boot_mode().map(BootModeValues::as_str))),
+        ("TPM", text(image.tpm_support().map(TpmSupportValues::as_str))),
+        ("IMDS", text(image.imds_support().map(ImdsSupportValues::as_str))),
         ("ENA", image.ena_support().unwrap_or(false).to_string()),
         ("SR-IOV", text(image.sriov_net_support())),
-        ("virtualization", text(image.virtualization_type().map(|it| it.as_str()))),
+        ("virtualization", text(image.virtualization_type().map(VirtualizationType::as_str))),
         ("root device", text(image.root_device_name())),
     ]
     .map(|(name, value)| (name.to_owned(), value))
@@ -66,7 +69,7 @@ fn text_of_ephemeral(mapping: &BlockDeviceMapping) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aws_sdk_ec2::types::{ArchitectureValues, BootModeValues, EbsBlockDevice};
+    use aws_sdk_ec2::types::EbsBlockDevice;
 
     fn image(snapshot: &str) -> Image {
         let root = EbsBlockDevice::builder().snapshot_id(snapshot).volume_size(1).volume_type(VolumeType::Gp3);

@@ -127,7 +127,7 @@ impl Subject {
                 let waited = patience.as_secs_f32();
                 let mut why = format!("{id} of {} did not have {check} within {waited} s", self.image);
                 if let Check::Port(_) = check {
-                    why += " (its security group has to let this machine in)";
+                    why += " (its security group has to let this machine in: --verify-security-group)";
                 }
                 Err(self.with_console(&id, why).await)
             }

@@ -6,4 +6,5 @@ mod parameter;
 mod promote;
 mod regions;
 mod remove;
+mod schedules;
 mod verify;

@@ -79,7 +79,7 @@ async fn what_is_not_ours_is_refused_before_anything_is_removed() {
     assert_eq!(lab.cloud.images(REGION).len(), 2);
     assert_eq!(lab.count("DeregisterImage") + lab.count("DeleteSnapshot"), 0);
     // Ids of another region are not there.
-    let there = remove(&lab.account().await.region(OTHER), &[ours.image.clone()], &Silent).await.unwrap();
+    let there = remove(&lab.account().await.region(OTHER), std::slice::from_ref(&ours.image), &Silent).await.unwrap();
     assert_eq!(there[0].1.as_ref().unwrap(), &Removed::Gone);
 }
 

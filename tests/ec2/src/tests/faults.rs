@@ -43,6 +43,16 @@ fn each_service_has_its_errors() {
 }
 
 #[test]
+fn an_operation_is_refused_by_the_code_that_is_told() {
+    let refused = Kind::Refused(400, "InvalidSnapshot.InUse");
+    let lab = Lab::new();
+    let snapshot = format!("SnapshotId={}", lab.completed(&[1]));
+    lab.stand_in.set_faults(Faults::of([Fault::new("DeleteSnapshot", refused).times(1)]));
+    lab.ec2("DeleteSnapshot", &[&snapshot]).refused(400, "InvalidSnapshot.InUse", "");
+    lab.ec2("DeleteSnapshot", &[&snapshot]).accepted();
+}
+
+#[test]
 fn a_probability_holds() {
     let lab = with(Faults { seed: 5, ..Faults::of([Fault::new("Describe*", Kind::Throttled).probability(0.3)]) });
     let refused = (0..200).filter(|_| lab.ec2("DescribeImages", &[]).status == 503).count();

@@ -85,6 +85,21 @@ fn a_token_gives_the_same_instance() {
     let first = ask(&[]).accepted().element("instanceId");
     assert_eq!(ask(&[]).accepted().element("instanceId"), first);
     ask(&["KeyName=k"]).refused(400, "IdempotentParameterMismatch", "inconsistent");
+    let by_token = |token: &str| {
+        let filter = ["Filter.1.Name=client-token", &format!("Filter.1.Value.1={token}")];
+        lab.ec2("DescribeInstances", &filter).accepted().element("instanceId")
+    };
+    assert_eq!((by_token("t"), by_token("u")), (first, None));
+}
+
+#[test]
+fn others_end_instances_and_change_tags() {
+    let (lab, image) = lab_with_image(&[]);
+    let id = run(&lab, &image, &["InstanceType=t3.nano"]).accepted().element("instanceId").unwrap();
+    lab.stand_in.end_instance(REGION, &id);
+    lab.stand_in.retag(REGION, &image, |tags| drop(tags.insert("a".to_owned(), "b".to_owned())));
+    assert_eq!(lab.stand_in.instances(REGION)[0].state(), InstanceState::Terminated);
+    assert_eq!(lab.stand_in.images(REGION)[0].tags["a"], "b");
 }
 
 #[test]
