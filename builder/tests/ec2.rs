@@ -121,15 +121,18 @@ fn the_same_again_is_found_a_changed_one_sends_what_changed_and_force_makes_anot
 #[test]
 fn several_regions_get_it_side_by_side_and_one_that_fails_does_not_lose_the_others() {
     let workshop = Workshop::new();
-    let regions = ["-r", REGION, "-r", "us-east-1", "-r", "eu-nowhere-9"];
+    workshop.build(&["-r", "eu-west-1", "--hostname", "other", "--name", "web"]);
+    let regions = ["--name", "web", "-r", REGION, "-r", "us-east-1", "-r", "eu-west-1"];
     let output = workshop.command(&[BUILD, &["--json"], &regions].concat()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let made = json(&output);
     for region in [REGION, "us-east-1"] {
         assert_eq!(made["regions"][region]["image"], workshop.service.images(region)[0].id.as_str());
     }
-    assert!(made["regions"]["eu-nowhere-9"]["error"].is_string(), "{made}");
-    assert!(stderr(&output).contains("builder: 1 of 3 failed: eu-nowhere-9: "), "{}", stderr(&output));
+    assert!(made["regions"]["eu-west-1"]["error"].is_string(), "{made}");
+    assert!(stderr(&output).contains("builder: 1 of 3 failed: eu-west-1: the name"), "{}", stderr(&output));
+    let nowhere = workshop.refuse(&[BUILD, &["-r", "us-east-1", "-r", "eu-nowhere-9"]].concat());
+    assert!(nowhere.starts_with("builder: eu-nowhere-9 is no region of AWS"), "{nowhere}");
 
     let usable = Rules::default().regions.values().filter(|opt_in| **opt_in != OptIn::NotOptedIn).count();
     let all = word(&workshop.build(&["-q", "--all-regions"]));

@@ -6,7 +6,7 @@ pub(crate) mod publish;
 mod teller;
 
 use crate::cli::ec2::AccessArgs;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use aws::{Access, Session};
 use builder::cache;
 use builder::destination::{self, Destination, Surroundings, Wanted};
@@ -35,9 +35,14 @@ impl Ec2 {
         let account = runtime.block_on(aws::Account::open(access));
         let mut regions: Vec<String> = target.regions.iter().map(ToString::to_string).collect();
         let first = account.region(regions.first().context("no region")?);
-        let identity = runtime.block_on(first.identity())?;
+        let identity = runtime.block_on(first.identity()).map_err(|failure| unreached(&first, failure))?;
         if all_regions {
             regions = runtime.block_on(aws::regions(&first))?;
+        } else if let Err(error) = runtime.block_on(aws::check_regions(&first, &regions))
+            // Not being allowed to ask is no reason to stop: the call is of use, and not needed.
+            && !error.is::<aws::Failure>()
+        {
+            return Err(error);
         }
         progress.step(format!("account {} as {}, in {}", identity.account, identity.arn, regions.join(", ")));
         Ok(Ec2 { runtime, account, regions, progress: progress.clone() })
@@ -64,5 +69,15 @@ impl Ec2 {
     /// What is kept between two runs.
     fn state() -> Result<aws::State> {
         aws::State::open(&cache::directory()?.join("aws"))
+    }
+}
+
+/// A name that is no region's has no address either.
+fn unreached(session: &Session, failure: aws::Failure) -> anyhow::Error {
+    match failure.kind {
+        aws::Kind::Unreachable => {
+            anyhow!("{failure}: is {} a region of AWS, and does this machine reach it?", session.region())
+        }
+        _ => failure.into(),
     }
 }
