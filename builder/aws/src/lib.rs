@@ -8,6 +8,7 @@
 
 mod account;
 mod clock;
+mod completion;
 mod contents;
 mod credentials;
 mod describe;
@@ -24,6 +25,7 @@ mod snapshot;
 mod start;
 mod state;
 mod tags;
+mod upload;
 
 pub use account::{Access, Account, Identity, Session};
 pub use aws_credential_types::Credentials;

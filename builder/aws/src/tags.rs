@@ -18,8 +18,8 @@ pub(crate) const CHECK: &str = "nanoos:check";
 
 /// Keys that start so are ours.
 pub const PREFIX: &str = "nanoos:";
-/// A value's length at most, characters (Amazon EC2 user guide, "Tag restrictions").
-const LONGEST_VALUE: usize = 256;
+/// A value's length at most, characters: EC2 takes one more (EBS direct APIs, "TagValue").
+const LONGEST_VALUE: usize = 255;
 /// Tags of a resource at most.
 const MOST: usize = 50;
 /// Those of them that are ours, and the name.
