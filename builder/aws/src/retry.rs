@@ -97,13 +97,18 @@ impl Session {
         let mut start = Instant::now();
         let (mut tries, mut corrections, mut renewals) = (0, 0, 0);
         loop {
-            let waiting = Instant::now();
             let turn = match patience.pace {
-                Some(pace) => Some(pace.turn().await),
+                Some(pace) => {
+                    let (waiting, taken) = (Instant::now(), pace.taken());
+                    let turn = pace.turn().await;
+                    // Waiting while others get on is no time in which it failed.
+                    if pace.taken() > taken {
+                        start += waiting.elapsed();
+                    }
+                    Some(turn)
+                }
                 None => None,
             };
-            // Others are on their way, and something goes on: that is no time in which it failed.
-            start += waiting.elapsed();
             let (signed_with, signed_at) = (self.credentials().await, self.now());
             let failure = match self.attempt(action, turn, &send).await {
                 Ok(answer) => return Ok(answer),
