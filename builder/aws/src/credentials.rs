@@ -22,6 +22,8 @@ pub(crate) struct Renewable(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     profile: Option<String>,
+    /// Whether they were given, and are looked for nowhere.
+    given: bool,
     http: SharedHttpClient,
     clock: Clock,
     /// What was found last.
@@ -30,23 +32,29 @@ struct Inner {
 
 impl Renewable {
     pub(crate) fn new(profile: Option<String>, http: SharedHttpClient, clock: Clock) -> Self {
-        Renewable(Arc::new(Inner { profile, http, clock, current: Mutex::default() }))
+        Renewable(Arc::new(Inner { profile, given: false, http, clock, current: Mutex::default() }))
     }
 
     /// Credentials that are given, and looked for nowhere.
     pub(crate) fn fixed(credentials: Credentials, http: SharedHttpClient, clock: Clock) -> Self {
         let current = Mutex::new(Some(credentials));
-        Renewable(Arc::new(Inner { profile: None, http, clock, current }))
+        Renewable(Arc::new(Inner { profile: None, given: true, http, clock, current }))
     }
 
     async fn current(&self) -> Result {
         let mut current = self.0.current.lock().await;
-        if let Some(known) = current.as_ref().filter(|known| self.is_fresh(known)) {
+        if let Some(known) = current.as_ref().filter(|known| self.0.given || self.is_good_for(known, MARGIN)) {
             return Ok(known.clone());
         }
-        let found = self.find().await?;
-        *current = Some(found.clone());
-        Ok(found)
+        match (self.find().await, current.as_ref()) {
+            (Ok(found), _) => {
+                *current = Some(found.clone());
+                Ok(found)
+            }
+            // They are good for some seconds yet, and what gives others may be well again by then.
+            (Err(_), Some(known)) if self.is_good_for(known, Duration::ZERO) => Ok(known.clone()),
+            (Err(error), _) => Err(error),
+        }
     }
 
     /// Looks for others than `refused`; false where there are none.
@@ -68,12 +76,15 @@ impl Renewable {
         }
     }
 
-    fn is_fresh(&self, credentials: &Credentials) -> bool {
-        credentials.expiry().is_none_or(|expiry| self.0.clock.now() + MARGIN < expiry)
+    fn is_good_for(&self, credentials: &Credentials, time: Duration) -> bool {
+        credentials.expiry().is_none_or(|expiry| self.0.clock.now() + time < expiry)
     }
 
     /// Asks a chain of its own: those of the SDK keep what they read of files and the environment.
     async fn find(&self) -> Result {
+        if self.0.given {
+            return Err(CredentialsError::not_loaded("no others are known than those that were given"));
+        }
         let loader = loader(self.0.profile.as_deref(), &self.0.http, &self.0.clock);
         let config = loader.load().await;
         let provider = config.credentials_provider().ok_or_else(CredentialsError::not_loaded_no_source)?;

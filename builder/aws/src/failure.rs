@@ -51,8 +51,6 @@ pub struct Failure {
     pub(crate) message: String,
     /// The answer's time.
     pub(crate) date: Option<SystemTime>,
-    /// Whether an earlier attempt had no answer, and so may have taken effect.
-    pub(crate) uncertain: bool,
 }
 
 impl fmt::Display for Failure {
@@ -146,6 +144,9 @@ const CODES: &[(Kind, &[&str])] = &[
     (Kind::Skewed, &["RequestExpired", "RequestInTheFuture", "RequestTimeTooSkewed"]),
 ];
 
+/// How EBS says that it waited in vain for the rest of a block.
+const UNREAD: &str = "Failed to read block data";
+
 impl Failure {
     /// Of what the SDK says.
     pub(crate) fn of<E>(action: Action, region: &str, error: &SdkError<E, HttpResponse>) -> Self
@@ -159,13 +160,14 @@ impl Failure {
             code: code.to_owned(),
             message,
             date: error.raw_response().and_then(date),
-            uncertain: false,
         };
         if let SdkError::ServiceError(service) = error {
             let (code, message) = (service.err().code().unwrap_or_default(), service.err().message());
             let status = service.raw().status().as_u16();
             let message = message.map_or_else(|| format!("status {status}"), ToOwned::to_owned);
-            return failure(kind(code, status), code, message);
+            // Of a Put whose body came too slowly.
+            let unread = code == "ValidationException" && message.starts_with(UNREAD);
+            return failure(if unread { Kind::Unreachable } else { kind(code, status) }, code, message);
         }
         if let Some(reason) = credentials(error) {
             return failure(Kind::Credentials, "there are none", reason);
@@ -180,7 +182,7 @@ impl Failure {
     /// That it is not what was hoped for, although AWS answered.
     pub(crate) fn unexpected(action: Action, region: &str, message: impl Into<String>) -> Self {
         let (region, message) = (region.to_owned(), message.into());
-        Failure { action, region, kind: Kind::Transient, code: String::new(), message, date: None, uncertain: false }
+        Failure { action, region, kind: Kind::Transient, code: String::new(), message, date: None }
     }
 
     /// Whether AWS calls it so.

@@ -4,10 +4,10 @@ use crate::account::Session;
 use crate::contents::hex;
 use crate::describe::filter;
 use crate::encryption::Encryption;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::retry::Patience;
 use crate::tags::{self, Tags};
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use aws_sdk_ec2::operation::register_image::RegisterImageOutput;
 use aws_sdk_ec2::types::{
     ArchitectureValues, BlockDeviceMapping, BootModeValues, EbsBlockDevice, Image, ImageState, ImdsSupportValues,
@@ -22,7 +22,8 @@ const ROOT_DEVICE: &str = "/dev/xvda";
 const SWAP_DEVICE: &str = "/dev/xvdb";
 /// What EC2 takes in a name beside letters and digits (RegisterImage, "Name").
 const NAME_MARKS: &str = "()[] ./-'@_";
-/// A name's length at most.
+/// A name's length.
+const SHORTEST_NAME: usize = 3;
 const LONGEST_NAME: usize = 128;
 /// Digits of the identity in a default name: enough that no two are the same by chance.
 const NAME_DIGITS: usize = 12;
@@ -85,6 +86,9 @@ pub(crate) enum Known {
 }
 
 /// Looks for the image, and for one that has its name.
+///
+/// # Errors
+/// When the name is taken, or is none that EC2 takes.
 pub(crate) async fn look(
     session: &Session,
     machine: &str,
@@ -93,6 +97,7 @@ pub(crate) async fn look(
     force: bool,
 ) -> Result<Known> {
     let wanted = name.unwrap_or(default);
+    check_name(wanted)?;
     if !force {
         let mut same = session.images(&[filter(format!("tag:{}", tags::MACHINE), machine)]).await?;
         same.retain(|image| name.is_none_or(|name| image.name() == Some(name)));
@@ -101,15 +106,22 @@ pub(crate) async fn look(
         if let Some(image) = same.first()
             && let Some(id) = image.image_id()
         {
+            if image.state != Some(ImageState::Available) {
+                available(session, id).await?;
+            }
             let snapshot = root_snapshot(image).map(ToOwned::to_owned);
             return Ok(Known::Same { id: id.to_owned(), snapshot, name: image.name().unwrap_or_default().to_owned() });
         }
     }
     let Some(taken) = named(session, wanted).await? else { return Ok(Known::Free(wanted.to_owned())) };
+    if is_failed(&taken) && tags::find(taken.tags(), tags::MACHINE) == Some(machine) {
+        remove_failed(session, &taken).await?;
+        return Ok(Known::Free(wanted.to_owned()));
+    }
     if name.is_some() || !force {
         bail!(
-            "the name {wanted:?} is taken in {} by {}, which is of other contents: choose another one with --name, or remove that \
-             image first (builder aws rm)",
+            "the name {wanted:?} is taken in {} by {}, which is not this image: choose another one with --name, or remove that \
+             one first (builder aws rm)",
             session.region,
             taken.image_id().unwrap_or("another image")
         );
@@ -124,6 +136,36 @@ pub(crate) async fn look(
             "a thousand images in {} are called {wanted}: remove some (builder aws ls, builder aws rm)",
             session.region
         ),
+    }
+}
+
+/// Names that EC2 takes (RegisterImage, "Name").
+fn check_name(name: &str) -> Result<()> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || NAME_MARKS.contains(c);
+    ensure!(
+        (SHORTEST_NAME..=LONGEST_NAME).contains(&name.len()) && name.chars().all(fits),
+        "--name {name:?}: an image's name has {SHORTEST_NAME} to {LONGEST_NAME} letters, digits and {NAME_MARKS}"
+    );
+    Ok(())
+}
+
+/// Whether an image never will be launched.
+fn is_failed(image: &Image) -> bool {
+    matches!(image.state, Some(ImageState::Failed | ImageState::Error | ImageState::Invalid))
+}
+
+/// Gives the name of an image free that came to nothing. Its snapshot is used again.
+async fn remove_failed(session: &Session, image: &Image) -> Result<()> {
+    let id = image.image_id().unwrap_or_default();
+    let ask = || session.ec2.deregister_image().image_id(id).send();
+    match session.call("ec2:DeregisterImage", Patience::ordinary(&session.timing), ask).await {
+        Ok(_) => Ok(()),
+        Err(failure) if failure.kind == Kind::Missing => Ok(()),
+        Err(failure) => {
+            let hint =
+                format!("{id} in {} has failed, and has the name: remove it first (builder aws rm)", session.region);
+            Err(anyhow::Error::from(failure).context(hint))
+        }
     }
 }
 
@@ -146,22 +188,26 @@ pub(crate) struct Registration<'a> {
     pub(crate) snapshot: &'a str,
     pub(crate) machine: &'a Machine,
     pub(crate) tags: &'a Tags,
+    /// Whether another image of the same contents is not as good.
+    pub(crate) force: bool,
 }
 
 impl Registration<'_> {
-    /// Registers it, and waits until it can be launched.
-    pub(crate) async fn run(&self, session: &Session) -> Result<String> {
-        let id =
-            match session.call("ec2:RegisterImage", Patience::just_made(&session.timing), || self.ask(session)).await {
-                Ok(answer) => answer.image_id.ok_or_else(|| {
-                    Failure::unexpected("ec2:RegisterImage", &session.region, "the answer has no image")
-                })?,
-                // This call has no token: an attempt without an answer may have taken the name.
-                Err(failure) if failure.is("InvalidAMIName.Duplicate") => self.ours(session, failure).await?,
-                Err(failure) => return Err(failure.into()),
-            };
+    /// Registers it, and waits until it can be launched: the image, and the snapshot that it is made of.
+    pub(crate) async fn run(&self, session: &Session) -> Result<(String, String)> {
+        let ask = || self.ask(session);
+        let answer = session.call("ec2:RegisterImage", Patience::just_made(&session.timing), ask).await;
+        let (id, snapshot) = match answer {
+            Ok(answer) => {
+                let none = || Failure::unexpected("ec2:RegisterImage", &session.region, "the answer has no image");
+                (answer.image_id.ok_or_else(none)?, self.snapshot.to_owned())
+            }
+            // This call has no token: an attempt without an answer may have taken the name.
+            Err(failure) if failure.is("InvalidAMIName.Duplicate") => self.ours(session, failure).await?,
+            Err(failure) => return Err(failure.into()),
+        };
         available(session, &id).await?;
-        Ok(id)
+        Ok((id, snapshot))
     }
 
     async fn ask(
@@ -204,14 +250,16 @@ impl Registration<'_> {
     }
 
     /// The image that has the name, if it is this one.
-    async fn ours(&self, session: &Session, failure: Failure) -> Result<String> {
+    async fn ours(&self, session: &Session, failure: Failure) -> Result<(String, String)> {
         let start = Instant::now();
         loop {
             if let Some(image) = named(session, self.name).await? {
-                let same = tags::find(image.tags(), tags::MACHINE) == self.tags.get(tags::MACHINE).map(String::as_str)
-                    && root_snapshot(&image) == Some(self.snapshot);
-                return match image.image_id {
-                    Some(id) if same => Ok(id),
+                // Another builder of the same may have had the same idea, and even a snapshot of its own.
+                let ours = tags::find(image.tags(), tags::MACHINE) == self.tags.get(tags::MACHINE).map(String::as_str);
+                return match (image.image_id(), root_snapshot(&image)) {
+                    (Some(id), Some(snapshot)) if ours && (!self.force || snapshot == self.snapshot) => {
+                        Ok((id.to_owned(), snapshot.to_owned()))
+                    }
                     _ => Err(failure.into()),
                 };
             }
@@ -237,7 +285,7 @@ pub(crate) async fn available(session: &Session, id: &str) -> Result<()> {
             Some(state) => {
                 let why = image.and_then(|image| image.state_reason).and_then(|reason| reason.message);
                 bail!(
-                    "{id} in {} is {}: {}",
+                    "{id} in {} is {}: {}; the same command registers the snapshot again",
                     session.region,
                     state.as_str(),
                     why.as_deref().unwrap_or("no reason is told")

@@ -11,6 +11,7 @@
 mod account;
 mod check;
 mod clock;
+mod completion;
 mod contents;
 mod copy;
 mod credentials;
@@ -37,6 +38,7 @@ mod snapshot;
 mod start;
 mod state;
 mod tags;
+mod upload;
 mod verify;
 
 pub use account::{Access, Account, Identity, Session};

@@ -43,6 +43,8 @@ struct State {
     narrowed: Option<Instant>,
     /// Successes since the last time that more were allowed at the same time.
     streak: usize,
+    /// Successes.
+    taken: u64,
     done: Window,
 }
 
@@ -58,6 +60,7 @@ impl Pace {
                 most_in_flight: MOST_IN_FLIGHT,
                 narrowed: None,
                 streak: 0,
+                taken: 0,
                 done: Window { start: now, count: 0, before: None },
             }),
             freed: Notify::new(),
@@ -77,6 +80,11 @@ impl Pace {
             }
             freed.await;
         }
+    }
+
+    /// Blocks that were taken so far.
+    pub(crate) fn taken(&self) -> u64 {
+        self.state().taken
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -124,6 +132,7 @@ impl State {
     }
 
     fn succeed(&mut self, now: Instant) {
+        self.taken += 1;
         self.done.add(now);
         self.rate += (self.rate * FASTER).max(FASTER_LEAST) / self.rate;
         self.streak += 1;

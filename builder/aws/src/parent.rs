@@ -40,8 +40,9 @@ impl Parent {
         self.known.get(&index) == Some(digest)
     }
 
-    fn saves(&self, contents: &Contents) -> usize {
-        contents.blocks().iter().filter(|(index, digest)| self.has(*index, digest)).count()
+    /// How many blocks are sent for the contents upon it.
+    fn sends(&self, contents: &Contents) -> usize {
+        contents.blocks().iter().filter(|(index, digest)| !self.has(*index, digest)).count()
     }
 }
 
@@ -78,15 +79,22 @@ impl Search<'_> {
             let contents = state.contents(tags::find(snapshot.tags(), tags::CONTENT)?)?;
             Some(Parent::of(snapshot.snapshot_id()?, &contents))
         };
-        let best = found.iter().filter_map(known).max_by_key(|parent| parent.saves(self.contents));
-        let saves = best.as_ref().map_or(0, |parent| parent.saves(self.contents));
-        if saves * 2 < self.contents.blocks().len()
+        let best = found.iter().filter_map(known).min_by_key(|parent| parent.sends(self.contents));
+        let sends = best.as_ref().map_or(usize::MAX, |parent| parent.sends(self.contents));
+        let alone = self.sends_alone(&found);
+        if sends > alone / 2
             && let Some(read) = self.read_newest(session, &found, state, report).await
-            && read.saves(self.contents) > saves
+            && read.sends(self.contents) < sends.min(alone)
         {
             return Ok(Some(read));
         }
-        Ok(best.filter(|_| saves > 0))
+        Ok(best.filter(|_| sends < alone))
+    }
+
+    /// How many blocks are sent without a parent: zeros are none of them where nothing is encrypted, and upon a parent they are.
+    fn sends_alone(&self, found: &[Snapshot]) -> usize {
+        let zeros = found.iter().any(|snapshot| snapshot.encrypted != Some(false));
+        self.contents.blocks().iter().filter(|(_, digest)| zeros || !digest.is_of_zeros()).count()
     }
 
     /// Whether a snapshot may be the parent (EBS direct APIs, StartSnapshot, "ParentSnapshotId").

@@ -124,13 +124,14 @@ pub async fn publish_in(session: &Session, order: &Order, state: &State, report:
     report.step(format!("{}: register {name}", session.region));
     let tags = Tags::from_iter(tags.into_iter().chain([(tags::MACHINE.to_owned(), machine)]));
     let (snapshot, machine) = (complete.id.as_str(), &order.machine);
-    let registration = Registration { name: &name, description: &description, snapshot, machine, tags: &tags };
-    let image = registration.run(session).await?;
+    let registration =
+        Registration { name: &name, description: &description, snapshot, machine, tags: &tags, force: order.force };
+    let (image, snapshot) = registration.run(session).await?;
     Ok(Published {
         image,
         name,
         sent: u64::from(complete.sent) * BLOCK as u64,
-        snapshot: Some(complete.id),
+        snapshot: Some(snapshot),
         parent: complete.parent,
         found: false,
     })

@@ -1,13 +1,14 @@
 //! The one layer that tries again: exponential, with jitter, each attempt with its own time, and each call with a deadline.
 
 use crate::account::Session;
+use crate::clock::Clock;
 use crate::failure::{Action, Failure, Kind};
-use crate::pace::Pace;
+use crate::pace::{Pace, Turn};
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use std::error::Error;
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep, timeout};
 
 /// How long is waited for what. Tests are less patient.
@@ -82,6 +83,8 @@ impl<'a> Patience<'a> {
 
 /// Times that a request may be refused for its signature's time, and signed with AWS's.
 const MOST_CORRECTIONS: u32 = 3;
+/// Times that new credentials are looked for in a call: what gives others each time may give none that AWS takes.
+const MOST_RENEWALS: u32 = 3;
 
 impl Session {
     /// Makes a call until it succeeds, or trying again is of no use, or of no use any more.
@@ -91,23 +94,38 @@ impl Session {
         Fut: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + Error + 'static,
     {
-        let start = Instant::now();
-        let (mut tries, mut corrections, mut uncertain) = (0, 0, false);
+        let mut start = Instant::now();
+        let (mut tries, mut corrections, mut renewals) = (0, 0, 0);
         loop {
-            let signed_with = self.credentials().await;
-            let failure = match self.attempt(action, patience.pace, &send).await {
-                Ok(answer) => return Ok(answer),
-                Err(failure) => Failure { uncertain, ..failure },
+            let turn = match patience.pace {
+                Some(pace) => {
+                    let (waiting, taken) = (Instant::now(), pace.taken());
+                    let turn = pace.turn().await;
+                    // Waiting while others get on is no time in which it failed.
+                    if pace.taken() > taken {
+                        start += waiting.elapsed();
+                    }
+                    Some(turn)
+                }
+                None => None,
             };
-            uncertain |= matches!(failure.kind, Kind::Unreachable | Kind::Transient);
+            let (signed_with, signed_at) = (self.credentials().await, self.now());
+            let failure = match self.attempt(action, turn, &send).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure.of_time(signed_at),
+            };
             match failure.kind {
                 // An unknown signature may be one of a wrong time, whatever AWS calls it.
-                Kind::Skewed | Kind::Credentials if corrections < MOST_CORRECTIONS && self.correct_clock(&failure) => {
+                Kind::Skewed | Kind::Credentials
+                    if corrections < MOST_CORRECTIONS && self.correct_clock(&failure, signed_at) =>
+                {
                     corrections += 1;
                     continue;
                 }
-                // The latter is EC2's word for an expired session, where the time is not to blame.
-                Kind::Expired | Kind::Skewed if self.renew(signed_with.as_ref()).await => continue,
+                Kind::Expired if renewals < MOST_RENEWALS && self.renew(signed_with.as_ref()).await => {
+                    renewals += 1;
+                    continue;
+                }
                 Kind::Throttled | Kind::Transient | Kind::Unreachable => {}
                 Kind::Missing if start.elapsed() < patience.missing => {}
                 _ => return Err(failure),
@@ -121,16 +139,12 @@ impl Session {
         }
     }
 
-    async fn attempt<T, E, F, Fut>(&self, action: Action, pace: Option<&Pace>, send: &F) -> Result<T, Failure>
+    async fn attempt<T, E, F, Fut>(&self, action: Action, turn: Option<Turn<'_>>, send: &F) -> Result<T, Failure>
     where
         F: Fn() -> Fut,
         Fut: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + Error + 'static,
     {
-        let turn = match pace {
-            Some(pace) => Some(pace.turn().await),
-            None => None,
-        };
         let result = match timeout(self.timing.attempt, send()).await {
             Ok(answer) => answer.map_err(|error| Failure::of(action, &self.region, &error)),
             Err(_) => Err(Failure::late(action, &self.region, self.timing.attempt)),
@@ -146,10 +160,11 @@ impl Session {
         result
     }
 
-    /// Whether the answer's time shows that ours is wrong; it is right from then on.
-    fn correct_clock(&self, failure: &Failure) -> bool {
+    /// Whether the answer's time shows that the request's was wrong; ours is right from then on. It may be already, by the answer to
+    /// another request.
+    fn correct_clock(&self, failure: &Failure, signed_at: SystemTime) -> bool {
         match failure.date {
-            Some(date) if self.clock.skew(date).is_some() => {
+            Some(date) if Clock::is_skewed(signed_at, date) => {
                 self.clock.set(date);
                 true
             }
@@ -159,6 +174,14 @@ impl Session {
 }
 
 impl Failure {
+    /// EC2 calls expired what was signed too long ago, and what was signed with a session that is over: the time tells which.
+    fn of_time(mut self, signed_at: SystemTime) -> Self {
+        if self.kind == Kind::Skewed && self.date.is_some_and(|date| !Clock::is_skewed(signed_at, date)) {
+            self.kind = Kind::Expired;
+        }
+        self
+    }
+
     /// An attempt that took too long.
     fn late(action: Action, region: &str, patience: Duration) -> Self {
         Failure {
@@ -177,7 +200,7 @@ impl Failure {
 
 impl Timing {
     /// Anything up to twice as long as before ("Exponential backoff and jitter", AWS Architecture Blog: full jitter).
-    fn pause_after(&self, tries: u32) -> Duration {
+    pub(crate) fn pause_after(&self, tries: u32) -> Duration {
         let most = self.pause.saturating_mul(1 << tries.min(16)).min(self.longest_pause);
         most.mul_f64(fastrand::f64())
     }

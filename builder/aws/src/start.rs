@@ -1,6 +1,7 @@
 //! Begins a snapshot.
 
 use crate::account::Session;
+use crate::completion::CONVINCING;
 use crate::contents::hex;
 use crate::encryption::Encryption;
 use crate::failure::Failure;
@@ -18,8 +19,9 @@ use tokio::time::{Instant, sleep};
 const TIMEOUT: i32 = 4320;
 /// Tokens that are tried: one for each time that the same contents were begun and did not come to be.
 const GENERATIONS: u32 = 64;
-/// A snapshot that begins now has no start time further back; an older one is the answer to an earlier call with its token.
-const FRESH: Duration = Duration::from_secs(90);
+/// A snapshot that begins now has no start time further back, although this machine's clock may be off by as much as AWS takes; an
+/// older one is the answer to an earlier call with its token.
+const FRESH: Duration = Duration::from_secs(90 + 5 * 60);
 
 /// What StartSnapshot leads to.
 pub(crate) enum Started {
@@ -37,7 +39,14 @@ pub(crate) enum Started {
 ///
 /// The token is derived from all that is asked, so that a call that is repeated, or made by another builder at the same time, begins no
 /// second one. AWS answers a token with the same snapshot for ever, even when that is gone: then the next token is taken.
-pub(crate) async fn start(session: &Session, wanted: &Wanted<'_>, parent: Option<&str>) -> Result<Started, Failure> {
+///
+/// `useless` are snapshots of an earlier beginning that came to nothing.
+pub(crate) async fn start(
+    session: &Session,
+    wanted: &Wanted<'_>,
+    parent: Option<&str>,
+    useless: &[String],
+) -> Result<Started, Failure> {
     let mut tags = wanted.tags.clone();
     tags.insert(tags::ENCRYPTION.to_owned(), wanted.encryption.to_string());
     if let Some(parent) = parent {
@@ -51,6 +60,9 @@ pub(crate) async fn start(session: &Session, wanted: &Wanted<'_>, parent: Option
             Err(failure) if failure.is("ConflictException") => continue,
             Err(failure) => return Err(failure),
         };
+        if answer.snapshot_id.as_ref().is_some_and(|id| useless.contains(id)) {
+            continue;
+        }
         if let Some(started) = look(session, answer).await? {
             return Ok(started);
         }
@@ -101,9 +113,10 @@ async fn look(session: &Session, answer: StartSnapshotOutput) -> Result<Option<S
     let id = answer.snapshot_id.ok_or_else(|| Failure::unexpected(action, region, "the answer has no snapshot"))?;
     let begun = answer.start_time.and_then(|time| SystemTime::try_from(time).ok());
     let age = begun.and_then(|begun| session.now().duration_since(begun).ok()).unwrap_or_default();
-    let start = Instant::now();
+    let (start, mut missing) = (Instant::now(), 0);
     loop {
         let snapshot = session.snapshot(&id).await?;
+        missing = if snapshot.is_some() { 0 } else { missing + 1 };
         match snapshot.as_ref().and_then(|snapshot| snapshot.state.as_ref()) {
             Some(SnapshotState::Pending) => {
                 return Ok(Some(Started::Pending { id, encrypted: snapshot.and_then(|snapshot| snapshot.encrypted) }));
@@ -111,7 +124,7 @@ async fn look(session: &Session, answer: StartSnapshotOutput) -> Result<Option<S
             Some(SnapshotState::Completed) => return Ok(Some(Started::Complete(id))),
             Some(_) => return Ok(None),
             // Gone, or not seen yet.
-            None if age > FRESH || start.elapsed() > session.timing.seen => return Ok(None),
+            None if age > FRESH && missing >= CONVINCING || start.elapsed() > session.timing.seen => return Ok(None),
             None => sleep(session.timing.poll).await,
         }
     }

@@ -117,7 +117,8 @@ impl Journal {
     }
 
     /// The snapshot is complete, or gone.
-    pub(crate) fn remove(self) {
+    pub(crate) fn remove(&self) {
+        // It may never have been written, and is removed after some months anyway.
         let _ = fs::remove_file(&self.path);
     }
 }

@@ -85,6 +85,7 @@ fn faults(body: &[u8]) -> Result<Faults> {
             "unseen_images" => faults.unseen_images = small()?,
             "start_limit" => faults.start_limit = small()?,
             "failing_completions" => faults.failing_completions = small()?,
+            "lost_parents" => faults.lost_parents = small()?,
             "failing_copies" => faults.failing_copies = small()?,
             "failing_images" => faults.failing_images = small()?,
             "flapping_pending" => faults.flapping_pending = probability()?,

@@ -36,7 +36,7 @@ pub enum Kind {
     Reset(Moment),
     /// Nothing is read (BeforeBody, MidBody) or answered (BeforeAnswer, MidAnswer) for this time; then all goes on.
     Stall(Moment, Duration),
-    /// The identity may not do this. No effect.
+    /// The identity may not do this. No effect. Of `CreateTags`, it also refuses RegisterImage with tags, as AWS does.
     Denied,
     /// EBS: "Failed to read block data" (ValidationException, INVALID_PARAMETER_VALUE), as AWS answers a Put whose
     /// body came slowly. No effect.
@@ -125,6 +125,8 @@ pub struct Faults {
     pub start_limit: u32,
     /// Snapshots of so many calls of CompleteSnapshot end in `error`.
     pub failing_completions: u32,
+    /// For so many calls of StartSnapshot with a parent, the parent was deleted a moment before.
+    pub lost_parents: u32,
     /// Images of so many calls of CopyImage end in `failed`.
     pub failing_copies: u32,
     /// Images of so many calls of RegisterImage end in `failed`.

@@ -38,6 +38,7 @@ pub use tally::Tally;
 use anyhow::{Context, Result};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -88,6 +89,19 @@ impl StandIn {
     /// [`Faults::clock_skew`]).
     pub fn advance(&self, time: Duration) {
         self.shared.world().advanced += time;
+    }
+
+    /// Switches encryption by default: on where [`Rules`] say off, and off where they say on.
+    pub fn switch_encryption_by_default(&self) {
+        self.shared.encryption_switched.fetch_xor(true, Ordering::Relaxed);
+    }
+
+    /// Removes an image and a snapshot, as somebody else may at any time.
+    pub fn remove(&self, region: &str, image: &str, snapshot: &str) {
+        let mut world = self.shared.world();
+        let region = world.region(region);
+        region.images.remove(image);
+        region.snapshots.remove(snapshot);
     }
 
     /// Sets what `GetConsoleOutput` tells.

@@ -14,6 +14,7 @@ use crate::{clock, control, ebs, ec2, ssm, sts};
 use std::collections::HashMap;
 use std::io::{self, BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -24,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) rules: Rules,
     pub(crate) blocks: BlockStore,
     pub(crate) began: Instant,
+    /// Encryption by default is on where the rules say off, and off where they say on.
+    pub(crate) encryption_switched: AtomicBool,
     world: Mutex<World>,
     trouble: Mutex<Trouble>,
     counting: Mutex<Counting>,
@@ -45,6 +48,7 @@ impl Shared {
             rules,
             blocks: BlockStore::default(),
             began: Instant::now(),
+            encryption_switched: AtomicBool::new(false),
             trouble: Mutex::new(Trouble::new(crate::Faults::default())),
             counting: Mutex::default(),
             busy_until: Mutex::new(Instant::now()),
@@ -352,6 +356,12 @@ impl Call<'_> {
 
     pub(crate) fn account(&self) -> &str {
         &self.caller.account
+    }
+
+    /// Whether encryption by default is on in the region.
+    pub(crate) fn encrypts_by_default(&self) -> bool {
+        let ruled = self.rules().encryption_by_default.contains(self.region());
+        ruled != self.shared.encryption_switched.load(Ordering::Relaxed)
     }
 
     /// Whether this account made something.

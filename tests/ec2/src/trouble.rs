@@ -26,6 +26,7 @@ pub(crate) enum Countdown {
     FailingCompletion,
     FailingCopy,
     FailingImage,
+    LostParent,
 }
 
 impl Trouble {
@@ -102,6 +103,7 @@ impl Trouble {
             Countdown::StartLimit => &mut self.faults.start_limit,
             Countdown::FailingCompletion => &mut self.faults.failing_completions,
             Countdown::FailingCopy => &mut self.faults.failing_copies,
+            Countdown::LostParent => &mut self.faults.lost_parents,
             Countdown::FailingImage => &mut self.faults.failing_images,
         };
         let any = *left > 0;

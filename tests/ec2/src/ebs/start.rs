@@ -97,7 +97,7 @@ fn make(
     now: std::time::SystemTime,
 ) -> Result<Snapshot, Refusal> {
     let default_key = || default_key(call);
-    let by_default = call.rules().encryption_by_default.contains(call.region());
+    let by_default = call.encrypts_by_default();
     let mut kms_key = match (input.encrypted, input.kms_key) {
         (Some(true), key) => Some(key.unwrap_or_else(default_key)),
         _ if by_default => Some(default_key()),
@@ -105,6 +105,9 @@ fn make(
     };
     let (mut inherited, mut lineage) = (Arc::default(), Vec::new());
     if let Some(parent) = &input.parent {
+        if call.shared.trouble().take(Countdown::LostParent) {
+            return Err(Refusal::no_snapshot(parent));
+        }
         let parent = parent_of(call, region, parent, input.volume_size)?;
         if by_default && !parent.encrypted() {
             let message = "An unencrypted parent snapshot cannot be used while encryption by default is enabled.";

@@ -43,7 +43,7 @@ fn endpoint(region: &str) -> String {
 }
 
 pub(super) fn encryption_by_default(call: &Call<'_>) -> Outcome {
-    let on = call.rules().encryption_by_default.contains(call.region());
+    let on = call.encrypts_by_default();
     Xml::answer("GetEbsEncryptionByDefault", |xml| {
         xml.leaf("ebsEncryptionByDefault", on).leaf("sseType", if on { "sse-kms" } else { "none" });
     })

@@ -134,7 +134,7 @@ fn copy_snapshot(
     tags: Tags,
     now: std::time::SystemTime,
 ) -> Snapshot {
-    let by_default = call.rules().encryption_by_default.contains(call.region());
+    let by_default = call.encrypts_by_default();
     let asked = call.params.get("KmsKeyId").map(str::to_owned);
     let default_key = || ebs::default_key(call);
     let kms_key = (encrypted || by_default || source.encrypted()).then(|| asked.unwrap_or_else(default_key));

@@ -3,8 +3,10 @@
 use super::params::{Params, invalid};
 use super::xml::Xml;
 use super::{mappings, tagging};
+use crate::auth;
+use crate::faults::Kind;
 use crate::image::{Image, ImageState};
-use crate::refusal::{Outcome, Refusal};
+use crate::refusal::{Outcome, Refusal, Service};
 use crate::server::Call;
 use crate::state::{Progress, Region};
 use crate::trouble::Countdown;
@@ -17,6 +19,12 @@ pub(super) fn register_image(call: &Call<'_>) -> Outcome {
     let platform = Platform::read(params, call.rules().strict)?;
     let description = description(params)?;
     let tags = tagging::specified(params, "image", &["image", "snapshot"])?;
+    // Tags need a permission of their own.
+    if params.get("TagSpecification.1.ResourceType").is_some()
+        && call.shared.trouble().draw("CreateTags") == Some(Kind::Denied)
+    {
+        return Err(auth::denied(Service::Ec2, "CreateTags", call.caller, None));
+    }
     let mut world = call.world();
     let (id, now) = (world.id("ami"), world.now());
     let region = world.region(call.region());

@@ -1,0 +1,219 @@
+//! Blocks of a snapshot: which ones are sent, sending them, and completion.
+
+use crate::account::Session;
+use crate::completion::{Broken, wait};
+use crate::contents::{BLOCK, BlockDigest, Contents, linear_checksum, read_block};
+use crate::failure::{Failure, Kind};
+use crate::parent::Parent;
+use crate::report::{Count, Report};
+use crate::retry::Patience;
+use crate::snapshot::{Complete, Wanted};
+use crate::state::Journal;
+use anyhow::{Context, Result, bail};
+use aws_sdk_ebs::primitives::ByteStream;
+use aws_sdk_ebs::types::{ChecksumAggregationMethod, ChecksumAlgorithm};
+use aws_sdk_ec2::types::SnapshotState;
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::sync::Arc;
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
+use tokio::time::sleep;
+
+/// Times that a block is sent which the service calls damaged.
+const SENDINGS: u32 = 4;
+
+type Blocks = BTreeMap<u32, BlockDigest>;
+
+/// A snapshot that takes blocks.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) id: String,
+    /// What it is built upon, where that is known.
+    pub(crate) parent: Option<Parent>,
+    /// Whether what is left out of it reads as zeros: it is certain that it has no parent, and is not encrypted (EBS direct APIs, "Write
+    /// snapshots").
+    pub(crate) reads_as_zeros: bool,
+    pub(crate) journal: Journal,
+}
+
+/// Why a snapshot is not complete.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// It takes no blocks any more: it may be complete, or about to be, by another run.
+    Closed(anyhow::Error),
+    /// It takes blocks, or took them, and never will be complete.
+    Useless(anyhow::Error),
+    /// It may be, another time.
+    Other(anyhow::Error),
+}
+
+impl Pending {
+    /// upload → complete → wait.
+    pub(crate) async fn fill(
+        &self,
+        session: &Session,
+        wanted: &Wanted<'_>,
+        report: &dyn Report,
+    ) -> Result<Complete, Trouble> {
+        let planned = self.plan(wanted.contents);
+        let earlier = self.journal.earlier();
+        let noted = earlier.iter().filter_map(|index| Some((*index, *wanted.contents.get(*index)?)));
+        let written: Blocks = noted.chain(planned.iter().map(|(index, digest)| (*index, *digest))).collect();
+        let mut sent: BTreeSet<u32> = planned.into_keys().filter(|index| !earlier.contains(index)).collect();
+        self.send(session, wanted, &sent, report).await?;
+        match self.complete(session, &written).await {
+            Ok(()) => {}
+            // Others are in it than is known here: those that another run has sent, whose plan was another one, or fewer than were noted.
+            // Once all of the disk's have been sent, it is known.
+            Err(failure) if failure.kind == Kind::Refused => {
+                report.step(format!("{}: {} has other blocks than were noted ({failure})", session.region, self.id));
+                let all: Blocks = wanted.contents.blocks().iter().copied().collect();
+                let others = all.keys().copied().filter(|index| !sent.contains(index)).collect();
+                self.send(session, wanted, &others, report).await?;
+                sent.extend(others);
+                self.complete(session, &all).await.map_err(|failure| self.judge(session, failure.into(), false))?;
+            }
+            Err(failure) => return Err(self.judge(session, failure.into(), false)),
+        }
+        report.step(format!("{}: wait until {} is complete", session.region, self.id));
+        wait(session, &self.id).await.map_err(|error| self.judge(session, error, false))?;
+        let sent = u32::try_from(sent.len()).unwrap_or(u32::MAX);
+        Ok(Complete { id: self.id.clone(), sent, parent: self.parent.as_ref().map(|parent| parent.id.clone()) })
+    }
+
+    /// The blocks that must be in it, others than its parent's.
+    fn plan(&self, contents: &Contents) -> Blocks {
+        let needed = |(index, digest): &&(u32, BlockDigest)| match &self.parent {
+            Some(parent) => !parent.has(*index, digest),
+            None => !(self.reads_as_zeros && digest.is_of_zeros()),
+        };
+        let mut planned: Blocks = contents.blocks().iter().filter(needed).copied().collect();
+        if planned.is_empty() {
+            // A snapshot in which nothing is written can't be completed; what it has is written once more.
+            planned.extend(contents.blocks().first().copied());
+        }
+        planned
+    }
+
+    /// Sends blocks, and tells how far that is.
+    async fn send(
+        &self,
+        session: &Session,
+        wanted: &Wanted<'_>,
+        blocks: &BTreeSet<u32>,
+        report: &dyn Report,
+    ) -> Result<(), Trouble> {
+        let upon = self.parent.as_ref().map_or_else(String::new, |parent| format!(" upon {}", parent.id));
+        let (sent, of, bytes) = (blocks.len(), wanted.contents.blocks().len(), blocks.len() as u64 * BLOCK as u64);
+        report.step(format!("{}: {}{upon}: send {sent} of {of} blocks, {} MiB", session.region, self.id, bytes >> 20));
+        let bar = report.count(&format!("upload to {}", session.region), bytes);
+        let uploaded = self.upload(session, wanted, blocks, bar.as_ref()).await;
+        uploaded.map_err(|error| self.judge(session, error, true))
+    }
+
+    async fn upload(
+        &self,
+        session: &Session,
+        wanted: &Wanted<'_>,
+        blocks: &BTreeSet<u32>,
+        bar: &dyn Count,
+    ) -> Result<()> {
+        let mut puts = JoinSet::new();
+        let taken = |put: Result<Result<u32>, JoinError>| -> Result<()> {
+            self.journal.add(put.context("send a block")??);
+            bar.add(BLOCK as u64);
+            Ok(())
+        };
+        for index in blocks {
+            while let Some(put) = puts.try_join_next() {
+                taken(put)?;
+            }
+            let Some(digest) = wanted.contents.get(*index).copied() else { continue };
+            let room = session.memory.clone().acquire_owned().await.context("wait for memory")?;
+            let (session, id, disk, index) = (session.clone(), self.id.clone(), wanted.disk.clone(), *index);
+            puts.spawn(async move {
+                put(&session, &id, &disk, index, &digest).await?;
+                drop(room);
+                Ok(index)
+            });
+        }
+        while let Some(put) = puts.join_next().await {
+            taken(put)?;
+        }
+        Ok(())
+    }
+
+    async fn complete(&self, session: &Session, written: &Blocks) -> Result<(), Failure> {
+        let checksum = linear_checksum(written.values());
+        // A volume has fewer blocks than that.
+        let count = i32::try_from(written.len()).unwrap_or(i32::MAX);
+        let ask = || {
+            let call = session.ebs.complete_snapshot().snapshot_id(&self.id).changed_blocks_count(count);
+            call.checksum(&checksum)
+                .checksum_algorithm(ChecksumAlgorithm::ChecksumAlgorithmSha256)
+                .checksum_aggregation_method(ChecksumAggregationMethod::ChecksumAggregationLinear)
+                .send()
+        };
+        match session.call("ebs:CompleteSnapshot", Patience::just_made(&session.timing), ask).await {
+            Ok(_) => Ok(()),
+            // An earlier attempt without an answer may have done it, or another run that fills the same snapshot. Where it is still
+            // pending, the next block that is sent tells whether it is about to be complete.
+            Err(failure) if failure.kind == Kind::Refused => {
+                match session.snapshot(&self.id).await?.and_then(|snapshot| snapshot.state) {
+                    Some(SnapshotState::Completed) => Ok(()),
+                    _ => Err(failure),
+                }
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Whether it is this snapshot that is to blame; `sending` while blocks are sent.
+    fn judge(&self, session: &Session, error: anyhow::Error, sending: bool) -> Trouble {
+        match error.downcast_ref::<Failure>().map(|failure| failure.kind) {
+            Some(Kind::Refused | Kind::Missing) if sending => Trouble::Closed(error),
+            Some(Kind::Refused | Kind::Missing) => Trouble::Useless(error),
+            _ if error.is::<Broken>() => Trouble::Useless(error),
+            _ => Trouble::Other(error.context(self.stays_pending(session))),
+        }
+    }
+
+    /// What the user should know of it where it is not complete.
+    pub(crate) fn stays_pending(&self, session: &Session) -> String {
+        format!(
+            "{} stays pending in {}: the same command goes on with it, and builder aws rm removes it",
+            self.id, session.region
+        )
+    }
+}
+
+/// Sends one block.
+async fn put(session: &Session, id: &str, disk: &Arc<File>, index: u32, digest: &BlockDigest) -> Result<()> {
+    let disk = disk.clone();
+    let block = Bytes::from(spawn_blocking(move || read_block(&disk, index)).await.context("read a block")??);
+    let checksum = digest.base64();
+    let ask = || {
+        let call = session.ebs.put_snapshot_block().snapshot_id(id).block_index(index.cast_signed());
+        call.data_length(i32::try_from(BLOCK).unwrap_or_default())
+            .checksum(&checksum)
+            .checksum_algorithm(ChecksumAlgorithm::ChecksumAlgorithmSha256)
+            .block_data(ByteStream::from(block.clone()))
+            .send()
+    };
+    for sending in 1.. {
+        let patience = Patience::just_made(&session.timing).paced(&session.pace);
+        match session.call("ebs:PutSnapshotBlock", patience, ask).await {
+            Ok(_) => break,
+            // Damaged on its way, unless it was before; or another run puts the same block at this moment.
+            Err(failure) if failure.is("ValidationException") && sending < SENDINGS => {
+                if BlockDigest::of(&block) != *digest {
+                    bail!("block {index} of the disk has changed since the disk was made: make it again");
+                }
+                sleep(session.timing.pause_after(sending)).await;
+            }
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! The whole way from a disk to an image, against the stand-in for AWS.
+
+mod errors;
+mod incremental;
+mod lab;
+mod pace;
+mod publishing;
+mod resuming;
+mod schedules;

@@ -1,0 +1,275 @@
+//! Hundreds of schedules of faults, drawn by chance. Success: the image is as ordered, and every block reads as the disk has it. Failure: an error that
+//! can be read, nothing that is not tagged as ours, and the next run, without faults, succeeds and leaves nothing pending behind.
+//!
+//! `NANOOS_SEED` runs the one schedule of this seed, `NANOOS_SCHEDULES` another number of them.
+
+use crate::lab::{Disk, Fill, Lab, REGION, calm, encrypting, hasty, rules, text};
+use aws::{Order, Published, Timing};
+use ec2_stand_in::{Burst, Delay, Effect, Fault, Faults, Kind, Moment, Rules, Unseen};
+use fastrand::Rng;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How many, where nobody says otherwise.
+const SCHEDULES: u64 = 320;
+/// Of them at the same time: most of the time of each is pauses.
+const SIDE_BY_SIDE: usize = 12;
+/// Requests of a run at most that a fault may lead to: 24 blocks, each tried as often as the patience of [`hasty`] allows, and some others.
+const MOST_REQUESTS: u64 = 6000;
+
+/// What is done in a schedule.
+#[derive(Debug)]
+struct Schedule {
+    rules: Rules,
+    /// An earlier image: made on this machine, or on another one.
+    earlier: Option<&'static str>,
+    force: bool,
+    /// Each of a run; then comes one without.
+    faults: Vec<Faults>,
+    /// What happens to the directory of the state between two runs.
+    state: Loss,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loss {
+    None,
+    /// The next run is on another machine.
+    All,
+    /// An entry that is not true is in each journal.
+    Lies,
+}
+
+impl Schedule {
+    fn draw(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let base = if rng.bool() { encrypting() } else { rules() };
+        let rules = Rules {
+            completion: Delay::Answers(rng.u32(0..6)),
+            registration: Delay::Answers(rng.u32(0..3)),
+            complete_twice: rng.bool(),
+            seed,
+            ..base
+        };
+        let earlier = [None, Some("here"), Some("here"), Some("elsewhere")][rng.usize(0..4)];
+        let runs = rng.usize(1..3);
+        Schedule {
+            rules,
+            earlier,
+            force: rng.u8(0..8) == 0,
+            faults: (0..runs).map(|_| faults(&mut rng)).collect(),
+            state: [Loss::None, Loss::None, Loss::All, Loss::Lies][rng.usize(0..4)],
+        }
+    }
+}
+
+const ACTIONS: &[&str] = &[
+    "*",
+    "*",
+    "Put*",
+    "Put*",
+    "Put*",
+    "StartSnapshot",
+    "CompleteSnapshot",
+    "DescribeSnapshots",
+    "Describe*",
+    "RegisterImage",
+    "*Block",
+    "List*",
+];
+
+/// One to three kinds of faults at the same time.
+fn faults(rng: &mut Rng) -> Faults {
+    let mut faults = Faults { seed: rng.u64(..), ..Faults::default() };
+    for _ in 0..rng.usize(1..4) {
+        let action = ACTIONS[rng.usize(0..ACTIONS.len())];
+        let probability = 0.05 + 0.25 * rng.f64();
+        let moment = [Moment::BeforeBody, Moment::MidBody, Moment::BeforeAnswer, Moment::MidAnswer][rng.usize(0..4)];
+        let effect = if rng.bool() { Effect::Taken } else { Effect::None };
+        let mut add = |kind, probability| faults.faults.push(Fault::new(action, kind).probability(probability));
+        match rng.usize(0..19) {
+            0 | 1 => add(Kind::Error(if rng.bool() { 500 } else { 503 }, effect), probability),
+            2 | 3 => add(Kind::Reset(moment), probability),
+            4 => add(Kind::Throttled, probability),
+            5 => add(Kind::Stall(moment, Duration::from_millis(400)), 0.02),
+            6 => add(Kind::Unread, probability),
+            7 => {
+                faults.bursts.push(Burst { actions: action.to_owned(), answers: rng.u32(1..6), every: rng.u32(8..24) })
+            }
+            8 => faults.unseen_snapshots = Some(Unseen::Requests(rng.u32(1..60))),
+            9 => faults.refused_checksums = rng.u32(1..12),
+            10 => faults.clock_skew = if rng.bool() { 3600 } else { -3600 },
+            11 => faults.expired = [("AKIDEXAMPLE".to_owned(), rng.u64(0..60))].into(),
+            12 => {
+                faults.flapping_pending = probability;
+                faults.flapping_missing = probability * rng.f64();
+            }
+            13 => faults.unseen_images = rng.u32(1..8),
+            14 => {
+                let kind = if rng.bool() { Kind::Error(500, effect) } else { Kind::Reset(moment) };
+                faults.faults.push(Fault::new("RegisterImage", kind).times(rng.u32(1..40)));
+            }
+            15 => faults.start_limit = rng.u32(1..5),
+            16 => faults.failing_completions = rng.u32(1..4),
+            17 => {
+                faults.failing_images = 1;
+                faults.corrupt_reads = probability;
+                faults.lost_parents = rng.u32(0..2);
+            }
+            _ => faults.crash_after_puts = Some(rng.u64(0..24)),
+        }
+    }
+    faults
+}
+
+/// The disk of a schedule, and the one of the image before it.
+fn disks(seed: u64) -> (Disk, Disk) {
+    let mut rng = Rng::with_seed(!seed);
+    let before = Disk::of(rng.u32(8..20), seed);
+    let mut disk = before.clone();
+    for index in 0..disk.0.len() {
+        match rng.usize(0..8) {
+            0 => disk.set(index, Fill::Noise(rng.u64(..))),
+            1 => disk.set(index, Fill::Zeros),
+            _ => {}
+        }
+    }
+    let end = u32::try_from(disk.0.len()).unwrap();
+    disk.0.extend((end..end + rng.u32(0..4)).map(|index| (index, Fill::Noise(rng.u64(..)))));
+    // It differs, whatever was drawn.
+    disk.set(0, Fill::Noise(rng.u64(..)));
+    (before, disk)
+}
+
+/// Counts over all schedules.
+#[derive(Debug, Default)]
+struct Counts {
+    first: AtomicU64,
+    second: AtomicU64,
+    requests: AtomicU64,
+    most: AtomicU64,
+}
+
+async fn run(seed: u64, counts: &Counts) {
+    let schedule = Schedule::draw(seed);
+    let (before, disk) = disks(seed);
+    let mut lab = Lab::with(schedule.rules.clone());
+    if let Some(machine) = schedule.earlier {
+        let order = before.order();
+        let published = lab.publish_from(machine, &order).await.unwrap();
+        lab.check(&published, &order);
+    }
+    let mut order = disk.order();
+    order.force = schedule.force;
+    let (mut machine, mut done, mut flaps) = ("here", None, false);
+    for (number, faults) in schedule.faults.iter().enumerate() {
+        flaps |= faults.flapping_missing > 0.0;
+        lab.timing = Timing { attempt: Duration::from_millis(if stalls(faults) { 250 } else { 3000 }), ..hasty() };
+        lab.cloud.reset_tally();
+        lab.cloud.set_faults(faults.clone());
+        let result = lab.publish_from(machine, &order).await;
+        let requests = lab.cloud.tally().total();
+        counts.requests.fetch_add(requests, Ordering::Relaxed);
+        counts.most.fetch_max(requests, Ordering::Relaxed);
+        assert!(requests < MOST_REQUESTS, "{requests} requests: {:?}", lab.cloud.tally());
+        lab.cloud.set_faults(Faults::default());
+        match result {
+            Ok(published) => {
+                lab.check(&published, &order);
+                done = Some(published);
+                [&counts.first, &counts.second][number.min(1)].fetch_add(1, Ordering::Relaxed);
+                break;
+            }
+            Err(error) => check_failure(&lab, &text(&error)),
+        }
+        machine = lose(&lab, schedule.state, machine);
+    }
+    finish(&mut lab, &order, machine, done.as_ref(), flaps).await;
+}
+
+fn stalls(faults: &Faults) -> bool {
+    faults.faults.iter().any(|fault| matches!(fault.kind, Kind::Stall(..)))
+}
+
+/// Nothing is there that is not known as ours, and the error says where it happened.
+fn check_failure(lab: &Lab, error: &str) {
+    assert!(error.contains(REGION) || error.contains("snap-") || error.contains("ami-"), "{error}");
+    for snapshot in lab.cloud.snapshots(REGION) {
+        assert!(snapshot.tags.contains_key("nanoos:content"), "{error}");
+    }
+    for image in lab.cloud.images(REGION) {
+        assert!(image.tags.contains_key("nanoos:content"), "{error}");
+    }
+}
+
+/// What becomes of the state between two runs; the machine of the next one.
+fn lose(lab: &Lab, loss: Loss, machine: &'static str) -> &'static str {
+    match loss {
+        Loss::None => machine,
+        Loss::All => "a third one",
+        Loss::Lies => {
+            for entry in std::fs::read_dir(lab.dir.path().join(machine)).unwrap().flatten() {
+                if entry.path().extension().is_some_and(|extension| extension == "sent") {
+                    let mut bytes = std::fs::read(entry.path()).unwrap();
+                    bytes.extend([[7, 0, 0, 0], [!7, 255, 255, 255]].concat());
+                    std::fs::write(entry.path(), bytes).unwrap();
+                }
+            }
+            machine
+        }
+    }
+}
+
+/// The run without faults.
+async fn finish(lab: &mut Lab, order: &Order, machine: &str, done: Option<&Published>, flaps: bool) {
+    lab.timing = calm();
+    lab.cloud.reset_tally();
+    let published = lab.publish_from(machine, order).await.unwrap_or_else(|error| panic!("without faults: {error:#}"));
+    lab.check(&published, order);
+    if order.force {
+        return;
+    }
+    if let Some(done) = done {
+        assert_eq!((&published.image, &published.snapshot), (&done.image, &done.snapshot));
+        assert_eq!(lab.count("PutSnapshotBlock") + lab.count("StartSnapshot"), 0);
+    }
+    assert_eq!(
+        lab.cloud.images(REGION).iter().filter(|image| image.tags["nanoos:content"] == order.contents.id()).count(),
+        1
+    );
+    // Whoever is told that there is none begins another one.
+    let pending =
+        lab.pending().iter().filter(|snapshot| snapshot.tags["nanoos:content"] == order.contents.id()).count();
+    assert!(pending == 0 || flaps, "{pending} pending");
+}
+
+#[test]
+fn whatever_fails_the_image_is_right_or_the_next_run_goes_on() {
+    let number = |name| std::env::var(name).ok().map(|value| value.parse::<u64>().unwrap());
+    let (seeds, next): (Vec<u64>, AtomicU64) = match number("NANOOS_SEED") {
+        Some(seed) => (vec![seed], AtomicU64::new(0)),
+        None => ((0..number("NANOOS_SCHEDULES").unwrap_or(SCHEDULES)).collect(), AtomicU64::new(0)),
+    };
+    let (counts, failed) = (Counts::default(), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..SIDE_BY_SIDE.min(seeds.len()) {
+            scope.spawn(|| {
+                while let Some(seed) = seeds.get(usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap()) {
+                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                    let whole = std::panic::AssertUnwindSafe(|| runtime.block_on(run(*seed, &counts)));
+                    if std::panic::catch_unwind(whole).is_err() {
+                        eprintln!("the schedule of NANOOS_SEED={seed} failed: {:#?}", Schedule::draw(*seed).faults);
+                        failed.lock().unwrap().push(*seed);
+                    }
+                }
+            });
+        }
+    });
+    let Counts { first, second, requests, most } = counts;
+    println!(
+        "{} schedules: {first:?} succeeded at the first run, {second:?} at the second; {requests:?} requests, {most:?} at most in a run",
+        seeds.len()
+    );
+    let failed = failed.into_inner().unwrap();
+    assert!(failed.is_empty(), "NANOOS_SEED={failed:?}");
+}
