@@ -51,6 +51,8 @@ pub struct Failure {
     pub(crate) message: String,
     /// The answer's time.
     pub(crate) date: Option<SystemTime>,
+    /// Whether an earlier attempt had no answer, and so may have taken effect.
+    pub(crate) uncertain: bool,
 }
 
 impl fmt::Display for Failure {
@@ -160,6 +162,7 @@ impl Failure {
             code: code.to_owned(),
             message,
             date: error.raw_response().and_then(date),
+            uncertain: false,
         };
         if let SdkError::ServiceError(service) = error {
             let (code, message) = (service.err().code().unwrap_or_default(), service.err().message());
@@ -182,7 +185,7 @@ impl Failure {
     /// That it is not what was hoped for, although AWS answered.
     pub(crate) fn unexpected(action: Action, region: &str, message: impl Into<String>) -> Self {
         let (region, message) = (region.to_owned(), message.into());
-        Failure { action, region, kind: Kind::Transient, code: String::new(), message, date: None }
+        Failure { action, region, kind: Kind::Transient, code: String::new(), message, date: None, uncertain: false }
     }
 
     /// Whether AWS calls it so.

@@ -95,7 +95,7 @@ impl Session {
         E: ProvideErrorMetadata + Error + 'static,
     {
         let mut start = Instant::now();
-        let (mut tries, mut corrections, mut renewals) = (0, 0, 0);
+        let (mut tries, mut corrections, mut renewals, mut uncertain) = (0, 0, 0, false);
         loop {
             let turn = match patience.pace {
                 Some(pace) => {
@@ -112,8 +112,9 @@ impl Session {
             let (signed_with, signed_at) = (self.credentials().await, self.now());
             let failure = match self.attempt(action, turn, &send).await {
                 Ok(answer) => return Ok(answer),
-                Err(failure) => failure.of_time(signed_at),
+                Err(failure) => Failure { uncertain, ..failure.of_time(signed_at) },
             };
+            uncertain |= matches!(failure.kind, Kind::Unreachable | Kind::Transient);
             match failure.kind {
                 // An unknown signature may be one of a wrong time, whatever AWS calls it.
                 Kind::Skewed | Kind::Credentials
