@@ -1,6 +1,6 @@
 //! One test for each folder of `tests/scenarios`, by the folder's name.
 //!
-//! Beside them stand `demo`, which has no image of its own, and `run`. A scenario that needs code has a `check.rs` in its folder, named here. `cargo test -p tests --test boot NAME` runs
+//! Beside them stand `demo`, which has no image of its own, `publish` and `run`. A scenario that needs code has a `check.rs` in its folder, named here. `cargo test -p tests --test boot NAME` runs
 //! one of them.
 
 use anyhow::Result;
@@ -26,6 +26,7 @@ mod demo;
 mod env;
 #[path = "scenarios/idle/check.rs"]
 mod idle;
+mod publish;
 mod run_image;
 #[path = "scenarios/settings/check.rs"]
 mod settings;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         scenarios.into_iter().map(|(scenario, folder)| trial(scenario, &folder, disks.clone())).collect();
     drop(disks);
     trials.push(Trial::test("demo", || demo::run().map_err(|error| Failed::from(format!("{error:#}")))));
+    trials.push(Trial::test("publish", || publish::run().map_err(|error| Failed::from(format!("{error:#}")))));
     trials.push(Trial::test("run", || run_image::run().map_err(|error| Failed::from(format!("{error:#}")))));
     trials.sort_by(|a, b| a.name().cmp(b.name()));
     libtest_mimic::run(&arguments, trials).exit_code()

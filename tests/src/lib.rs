@@ -3,6 +3,7 @@
 //! [`vm`] starts a machine through `qemu/boot.sh`, reads its console and presses its power button. Images
 //! come from [`oci_layout`] (one static program in an otherwise empty root) and [`nginx`] (a real one, of Debian's
 //! packages), travel through a real [`registry`], and become disks by the real builder ([`workspace`]).
+//! AMIs go to [`moto`].
 //! A [`lab`] is a network of the test's own with real servers in it. [`scenario`] runs what a folder of `tests/scenarios` describes.
 
 pub mod cache;
@@ -10,6 +11,7 @@ pub mod console;
 pub mod disks;
 pub mod http;
 pub mod lab;
+pub mod moto;
 pub mod nginx;
 pub mod oci_layout;
 pub mod port;
