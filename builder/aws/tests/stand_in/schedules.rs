@@ -173,7 +173,7 @@ async fn run(seed: u64, counts: &Counts) {
     }
     let mut order = disk.order();
     order.force = schedule.force;
-    let (mut machine, mut done, mut flaps) = ("here", None, false);
+    let (mut machine, mut done, mut flaps) = ("here", None, schedule.joined.is_some());
     for (number, faults) in schedule.faults.iter().enumerate() {
         flaps |= faults.flapping_missing > 0.0;
         lab.timing = Timing {
@@ -275,16 +275,16 @@ async fn finish(lab: &mut Lab, order: &Order, machine: &str, done: Option<&Publi
     }
     if let Some(done) = done {
         assert_eq!((&published.image, &published.snapshot), (&done.image, &done.snapshot));
-        assert_eq!(lab.count("PutSnapshotBlock") + lab.count("StartSnapshot"), 0);
+        assert_eq!(published.sent, 0);
     }
     assert_eq!(
         lab.cloud.images(REGION).iter().filter(|image| image.tags["nanoos:content"] == order.contents.id()).count(),
         1
     );
-    // Whoever is told that there is none begins another one.
+    // Whoever is told that there is none begins another one, and two at the same time may find different parents.
     let pending =
         lab.pending().iter().filter(|snapshot| snapshot.tags["nanoos:content"] == order.contents.id()).count();
-    assert!(pending == 0 || flaps, "{pending} pending");
+    assert!(pending <= usize::from(flaps), "{pending} pending");
 }
 
 #[test]
@@ -302,7 +302,7 @@ fn whatever_fails_the_image_is_right_or_the_next_run_goes_on() {
                     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                     let whole = std::panic::AssertUnwindSafe(|| runtime.block_on(run(*seed, &counts)));
                     if std::panic::catch_unwind(whole).is_err() {
-                        eprintln!("the schedule of NANOOS_SEED={seed} failed: {:#?}", Schedule::draw(*seed).faults);
+                        eprintln!("the schedule of NANOOS_SEED={seed} failed: {:?}", Schedule::draw(*seed));
                         failed.lock().unwrap().push(*seed);
                     }
                 }
