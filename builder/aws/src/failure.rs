@@ -53,6 +53,8 @@ pub struct Failure {
     pub(crate) date: Option<SystemTime>,
     /// Whether an earlier attempt had no answer, and so may have taken effect.
     pub(crate) uncertain: bool,
+    /// Whether it is the block that was refused, and not the snapshot.
+    pub(crate) damaged: bool,
 }
 
 impl fmt::Display for Failure {
@@ -149,6 +151,9 @@ const CODES: &[(Kind, &[&str])] = &[
 /// How EBS says that it waited in vain for the rest of a block.
 const UNREAD: &str = "Failed to read block data";
 
+/// The reason of a ValidationException that is about a block's bytes (EBS direct APIs, "ValidationException", "Reason").
+const DAMAGED: &[u8] = b"\"INVALID_BLOCK\"";
+
 impl Failure {
     /// Of what the SDK says.
     pub(crate) fn of<E>(action: Action, region: &str, error: &SdkError<E, HttpResponse>) -> Self
@@ -163,6 +168,7 @@ impl Failure {
             message,
             date: error.raw_response().and_then(date),
             uncertain: false,
+            damaged: false,
         };
         if let SdkError::ServiceError(service) = error {
             let (code, message) = (service.err().code().unwrap_or_default(), service.err().message());
@@ -170,7 +176,9 @@ impl Failure {
             let message = message.map_or_else(|| format!("status {status}"), ToOwned::to_owned);
             // Of a Put whose body came too slowly.
             let unread = code == "ValidationException" && message.starts_with(UNREAD);
-            return failure(if unread { Kind::Unreachable } else { kind(code, status) }, code, message);
+            let kind = if unread { Kind::Unreachable } else { kind(code, status) };
+            let damaged = service.raw().body().bytes().is_some_and(|body| contains(body, DAMAGED));
+            return Failure { damaged, ..failure(kind, code, message) };
         }
         if let Some(reason) = credentials(error) {
             return failure(Kind::Credentials, "there are none", reason);
@@ -185,7 +193,16 @@ impl Failure {
     /// That it is not what was hoped for, although AWS answered.
     pub(crate) fn unexpected(action: Action, region: &str, message: impl Into<String>) -> Self {
         let (region, message) = (region.to_owned(), message.into());
-        Failure { action, region, kind: Kind::Transient, code: String::new(), message, date: None, uncertain: false }
+        Failure {
+            action,
+            region,
+            kind: Kind::Transient,
+            code: String::new(),
+            message,
+            date: None,
+            uncertain: false,
+            damaged: false,
+        }
     }
 
     /// Whether AWS calls it so.
@@ -203,6 +220,10 @@ fn kind(code: &str, status: u16) -> Kind {
         408 => Kind::Unreachable,
         _ => Kind::Refused,
     })
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
 }
 
 /// When the answer was given (RFC 9110, section 6.6.1).

@@ -98,25 +98,24 @@ pub(crate) async fn look(
 ) -> Result<Known> {
     let wanted = name.unwrap_or(default);
     check_name(wanted)?;
+    let is_this = |image: &Image| tags::find(image.tags(), tags::MACHINE) == Some(machine);
     if !force {
         let mut same = session.images(&[filter(format!("tag:{}", tags::MACHINE), machine)]).await?;
-        same.retain(|image| name.is_none_or(|name| image.name() == Some(name)));
-        same.retain(|image| matches!(image.state, Some(ImageState::Available | ImageState::Pending)));
+        same.retain(|image| name.is_none_or(|name| image.name() == Some(name)) && !is_failed(image));
         same.sort_by(|one, next| one.creation_date.cmp(&next.creation_date));
-        if let Some(image) = same.first()
-            && let Some(id) = image.image_id()
-        {
-            if image.state != Some(ImageState::Available) {
-                available(session, id).await?;
-            }
-            let snapshot = root_snapshot(image).map(ToOwned::to_owned);
-            return Ok(Known::Same { id: id.to_owned(), snapshot, name: image.name().unwrap_or_default().to_owned() });
+        if let Some(image) = same.first() {
+            return known(session, image).await;
         }
     }
     let Some(taken) = named(session, wanted).await? else { return Ok(Known::Free(wanted.to_owned())) };
-    if is_failed(&taken) && tags::find(taken.tags(), tags::MACHINE) == Some(machine) {
-        remove_failed(session, &taken).await?;
-        return Ok(Known::Free(wanted.to_owned()));
+    match (is_this(&taken), is_failed(&taken)) {
+        (true, true) => {
+            remove_failed(session, &taken).await?;
+            return Ok(Known::Free(wanted.to_owned()));
+        }
+        // It was so new that the first answer did not tell of it.
+        (true, false) if !force => return known(session, &taken).await,
+        _ => {}
     }
     if name.is_some() || !force {
         bail!(
@@ -139,6 +138,16 @@ pub(crate) async fn look(
     }
 }
 
+/// An image that is the one, once it can be launched.
+async fn known(session: &Session, image: &Image) -> Result<Known> {
+    let id = image.image_id().unwrap_or_default().to_owned();
+    if image.state != Some(ImageState::Available) {
+        available(session, &id).await?;
+    }
+    let (snapshot, name) = (root_snapshot(image).map(ToOwned::to_owned), image.name().unwrap_or_default().to_owned());
+    Ok(Known::Same { id, snapshot, name })
+}
+
 /// Names that EC2 takes (RegisterImage, "Name").
 fn check_name(name: &str) -> Result<()> {
     let fits = |c: char| c.is_ascii_alphanumeric() || NAME_MARKS.contains(c);
@@ -151,7 +160,7 @@ fn check_name(name: &str) -> Result<()> {
 
 /// Whether an image never will be launched.
 fn is_failed(image: &Image) -> bool {
-    matches!(image.state, Some(ImageState::Failed | ImageState::Error | ImageState::Invalid))
+    !matches!(image.state, Some(ImageState::Available | ImageState::Pending | ImageState::Transient))
 }
 
 /// Gives the name of an image free that came to nothing. Its snapshot is used again.

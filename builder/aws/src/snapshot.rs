@@ -73,7 +73,12 @@ pub(crate) async fn make(
             Err(Trouble::Closed(failure)) => (failure, true),
             Err(Trouble::Useless(failure)) => (failure, false),
         };
-        match fate(session, &pending.id, session.timing.seen).await? {
+        let patience = if closed { session.timing.completion } else { session.timing.seen };
+        if closed {
+            let says = format!("{} takes no more blocks ({failure:#})", pending.id);
+            report.warn(format!("{}: {says}: wait whether another builder completes it", session.region));
+        }
+        match fate(session, &pending.id, patience).await? {
             Fate::Complete => return Ok(Complete { id: pending.id, sent: 0, parent: None }),
             // Another run may be about to complete it, which takes its time: nothing that is pending and takes no blocks is removed.
             Fate::Pending if closed => return Err(failure.context(pending.stays_pending(session))),

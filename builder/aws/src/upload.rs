@@ -171,7 +171,8 @@ impl Pending {
 
     /// Whether it is this snapshot that is to blame; `sending` while blocks are sent.
     fn judge(&self, session: &Session, error: anyhow::Error, sending: bool) -> Trouble {
-        match error.downcast_ref::<Failure>().map(|failure| failure.kind) {
+        let failure = error.downcast_ref::<Failure>().filter(|failure| !failure.damaged);
+        match failure.map(|failure| failure.kind) {
             Some(Kind::Refused | Kind::Missing) if sending => Trouble::Closed(error),
             Some(Kind::Refused | Kind::Missing) => Trouble::Useless(error),
             _ if error.is::<Broken>() => Trouble::Useless(error),

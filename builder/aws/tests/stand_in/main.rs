@@ -5,5 +5,6 @@ mod incremental;
 mod lab;
 mod pace;
 mod publishing;
+mod renewal;
 mod resuming;
 mod schedules;

@@ -262,6 +262,13 @@ async fn blocks_that_arrive_damaged_are_sent_again_and_a_disk_that_changes_is_to
     lab.cloud.set_faults(Faults { refused_checksums: 3, ..Faults::default() });
     lab.check(&lab.publish(&order).await.unwrap(), &order);
 
+    // A way that damages every block is no reason to wait for another builder.
+    let order = Disk::of(3, 3).order();
+    lab.cloud.set_faults(Faults { refused_checksums: 1000, ..Faults::default() });
+    let error = text(&lab.publish(&order).await.unwrap_err());
+    assert!(error.contains("Checksum validation failed") && error.contains("stays pending"), "{error}");
+    assert!(lab.count("PutSnapshotBlock") < 60);
+
     let lab = Lab::new();
     let (order, other) = (Disk::of(20, 1).order(), Disk::of(20, 2).order());
     let block = aws::read_block(&other.disk, 9).unwrap();

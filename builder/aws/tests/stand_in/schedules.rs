@@ -27,8 +27,10 @@ struct Schedule {
     force: bool,
     /// Each of a run; then comes one without.
     faults: Vec<Faults>,
-    /// What happens to the directory of the state between two runs.
-    state: Loss,
+    /// What is lost between two runs.
+    loss: Loss,
+    /// Another machine publishes the same so much later.
+    joined: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +40,12 @@ enum Loss {
     All,
     /// An entry that is not true is in each journal.
     Lies,
+    /// What earlier snapshots hold is not known any more.
+    Contents,
+    /// The earlier image and its snapshot were removed.
+    Parent,
+    /// The time of pending snapshots is over.
+    Time,
 }
 
 impl Schedule {
@@ -45,9 +53,10 @@ impl Schedule {
         let mut rng = Rng::with_seed(seed);
         let base = if rng.bool() { encrypting() } else { rules() };
         let rules = Rules {
-            completion: Delay::Answers(rng.u32(0..6)),
+            completion: Delay::Answers(if rng.u8(0..5) == 0 { 80 } else { rng.u32(0..6) }),
             registration: Delay::Answers(rng.u32(0..3)),
             complete_twice: rng.bool(),
+            put_latency: Duration::from_millis(if rng.bool() { 0 } else { rng.u64(1..30) }),
             seed,
             ..base
         };
@@ -58,7 +67,8 @@ impl Schedule {
             earlier,
             force: rng.u8(0..8) == 0,
             faults: (0..runs).map(|_| faults(&mut rng)).collect(),
-            state: [Loss::None, Loss::None, Loss::All, Loss::Lies][rng.usize(0..4)],
+            loss: [Loss::None, Loss::All, Loss::Lies, Loss::Contents, Loss::Parent, Loss::Time][rng.usize(0..6)],
+            joined: (rng.u8(0..3) == 0).then(|| Duration::from_millis(rng.u64(0..80))),
         }
     }
 }
@@ -87,7 +97,7 @@ fn faults(rng: &mut Rng) -> Faults {
         let moment = [Moment::BeforeBody, Moment::MidBody, Moment::BeforeAnswer, Moment::MidAnswer][rng.usize(0..4)];
         let effect = if rng.bool() { Effect::Taken } else { Effect::None };
         let mut add = |kind, probability| faults.faults.push(Fault::new(action, kind).probability(probability));
-        match rng.usize(0..19) {
+        match rng.usize(0..21) {
             0 | 1 => add(Kind::Error(if rng.bool() { 500 } else { 503 }, effect), probability),
             2 | 3 => add(Kind::Reset(moment), probability),
             4 => add(Kind::Throttled, probability),
@@ -154,20 +164,29 @@ async fn run(seed: u64, counts: &Counts) {
     let schedule = Schedule::draw(seed);
     let (before, disk) = disks(seed);
     let mut lab = Lab::with(schedule.rules.clone());
+    let mut earlier = None;
     if let Some(machine) = schedule.earlier {
         let order = before.order();
         let published = lab.publish_from(machine, &order).await.unwrap();
         lab.check(&published, &order);
+        earlier = Some(published);
     }
     let mut order = disk.order();
     order.force = schedule.force;
-    let (mut machine, mut done, mut flaps) = ("here", None, false);
+    let (mut machine, mut done, mut flaps) = ("here", None, schedule.joined.is_some());
     for (number, faults) in schedule.faults.iter().enumerate() {
         flaps |= faults.flapping_missing > 0.0;
-        lab.timing = Timing { attempt: Duration::from_millis(if stalls(faults) { 250 } else { 3000 }), ..hasty() };
+        lab.timing = Timing {
+            attempt: Duration::from_millis(if stalls(faults) { 250 } else { 3000 }),
+            completion: Duration::from_millis(if schedule.loss == Loss::Time { 150 } else { 2000 }),
+            ..hasty()
+        };
         lab.cloud.reset_tally();
         lab.cloud.set_faults(faults.clone());
-        let result = lab.publish_from(machine, &order).await;
+        let result = match schedule.joined {
+            Some(later) => joined(&lab, machine, later, &order).await,
+            None => lab.publish_from(machine, &order).await,
+        };
         let requests = lab.cloud.tally().total();
         counts.requests.fetch_add(requests, Ordering::Relaxed);
         counts.most.fetch_max(requests, Ordering::Relaxed);
@@ -182,7 +201,7 @@ async fn run(seed: u64, counts: &Counts) {
             }
             Err(error) => check_failure(&lab, &text(&error)),
         }
-        machine = lose(&lab, schedule.state, machine);
+        machine = lose(&lab, schedule.loss, machine, earlier.as_ref());
     }
     finish(&mut lab, &order, machine, done.as_ref(), flaps).await;
 }
@@ -202,22 +221,47 @@ fn check_failure(lab: &Lab, error: &str) {
     }
 }
 
-/// What becomes of the state between two runs; the machine of the next one.
-fn lose(lab: &Lab, loss: Loss, machine: &'static str) -> &'static str {
-    match loss {
-        Loss::None => machine,
-        Loss::All => "a third one",
-        Loss::Lies => {
-            for entry in std::fs::read_dir(lab.dir.path().join(machine)).unwrap().flatten() {
-                if entry.path().extension().is_some_and(|extension| extension == "sent") {
-                    let mut bytes = std::fs::read(entry.path()).unwrap();
-                    bytes.extend([[7, 0, 0, 0], [!7, 255, 255, 255]].concat());
-                    std::fs::write(entry.path(), bytes).unwrap();
-                }
-            }
-            machine
+/// Two machines at the same time, the second one a bit later.
+async fn joined(lab: &Lab, machine: &str, later: Duration, order: &Order) -> anyhow::Result<Published> {
+    let later = async {
+        tokio::time::sleep(later).await;
+        lab.publish_from("another", order).await
+    };
+    let (one, other) = tokio::join!(lab.publish_from(machine, order), later);
+    for result in [&one, &other] {
+        match result {
+            Ok(published) => lab.check(published, order),
+            Err(error) => check_failure(lab, &text(error)),
         }
     }
+    one.or(other)
+}
+
+/// What becomes of the state between two runs; the machine of the next one.
+fn lose(lab: &Lab, loss: Loss, machine: &'static str, earlier: Option<&Published>) -> &'static str {
+    let files = |extension: &'static str| {
+        let files = std::fs::read_dir(lab.dir.path().join(machine)).unwrap().flatten().map(|entry| entry.path());
+        files.filter(move |path| path.extension().is_some_and(|found| found == extension))
+    };
+    match loss {
+        Loss::None => {}
+        Loss::All => return "a third one",
+        Loss::Lies => {
+            for path in files("sent") {
+                let mut bytes = std::fs::read(&path).unwrap();
+                bytes.extend([[7, 0, 0, 0], [!7, 255, 255, 255]].concat());
+                std::fs::write(path, bytes).unwrap();
+            }
+        }
+        Loss::Contents => files("blocks").for_each(|path| std::fs::remove_file(path).unwrap()),
+        Loss::Parent => {
+            if let Some(Published { image, snapshot: Some(snapshot), .. }) = earlier {
+                lab.cloud.remove(REGION, image, snapshot);
+            }
+        }
+        Loss::Time => lab.cloud.advance(Duration::from_secs(4321 * 60)),
+    }
+    machine
 }
 
 /// The run without faults.
@@ -231,16 +275,16 @@ async fn finish(lab: &mut Lab, order: &Order, machine: &str, done: Option<&Publi
     }
     if let Some(done) = done {
         assert_eq!((&published.image, &published.snapshot), (&done.image, &done.snapshot));
-        assert_eq!(lab.count("PutSnapshotBlock") + lab.count("StartSnapshot"), 0);
+        assert_eq!(published.sent, 0);
     }
     assert_eq!(
         lab.cloud.images(REGION).iter().filter(|image| image.tags["nanoos:content"] == order.contents.id()).count(),
         1
     );
-    // Whoever is told that there is none begins another one.
+    // Whoever is told that there is none begins another one, and two at the same time may find different parents.
     let pending =
         lab.pending().iter().filter(|snapshot| snapshot.tags["nanoos:content"] == order.contents.id()).count();
-    assert!(pending == 0 || flaps, "{pending} pending");
+    assert!(pending <= usize::from(flaps), "{pending} pending");
 }
 
 #[test]
@@ -258,7 +302,7 @@ fn whatever_fails_the_image_is_right_or_the_next_run_goes_on() {
                     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                     let whole = std::panic::AssertUnwindSafe(|| runtime.block_on(run(*seed, &counts)));
                     if std::panic::catch_unwind(whole).is_err() {
-                        eprintln!("the schedule of NANOOS_SEED={seed} failed: {:#?}", Schedule::draw(*seed).faults);
+                        eprintln!("the schedule of NANOOS_SEED={seed} failed: {:?}", Schedule::draw(*seed));
                         failed.lock().unwrap().push(*seed);
                     }
                 }
