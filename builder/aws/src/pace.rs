@@ -13,7 +13,8 @@ const FIRST_RATE: f64 = 1000.0;
 const LEAST_RATE: f64 = 1.0;
 /// What is left of a rate that was too much.
 const SLOWER: f64 = 0.7;
-/// By so much of itself a rate grows in a second in which all goes well, and by so much at least, 1/s.
+/// By so much of the rate that was too much last a rate grows in a second in which all goes well, and by so much at least, 1/s: from
+/// the first throttling to the account's limit it takes half a minute at the longest, and stays within a tenth of it from then on.
 const FASTER: f64 = 0.04;
 const FASTER_LEAST: f64 = 2.0;
 /// Answers that come within this time of a slowing down are to requests from before it.
@@ -35,6 +36,8 @@ pub(crate) struct Pace {
 struct State {
     /// 1/s.
     rate: f64,
+    /// The rate that was too much last, or that nothing was too much for yet, 1/s.
+    ceiling: f64,
     /// When the next may start.
     next: Instant,
     slowed: Option<Instant>,
@@ -54,6 +57,7 @@ impl Pace {
         Pace {
             state: Mutex::new(State {
                 rate: FIRST_RATE,
+                ceiling: FIRST_RATE,
                 next: now,
                 slowed: None,
                 in_flight: 0,
@@ -134,7 +138,8 @@ impl State {
     fn succeed(&mut self, now: Instant) {
         self.taken += 1;
         self.done.add(now);
-        self.rate += (self.rate * FASTER).max(FASTER_LEAST) / self.rate;
+        self.ceiling = self.ceiling.max(self.rate);
+        self.rate += (self.ceiling * FASTER).max(FASTER_LEAST) / self.rate;
         self.streak += 1;
         if self.streak >= self.most_in_flight && self.most_in_flight < MOST_IN_FLIGHT {
             self.most_in_flight += 1;
@@ -147,6 +152,7 @@ impl State {
             return;
         }
         self.slowed = Some(now);
+        self.ceiling = self.rate;
         // The rate may be far above what was ever reached.
         let reached = self.done.rate(now).unwrap_or(self.rate).min(self.rate);
         self.rate = (reached * SLOWER).max(LEAST_RATE);
@@ -232,6 +238,23 @@ mod tests {
             let late: u32 = taken[30..].iter().sum();
             assert!(f64::from(late) >= 0.7 * f64::from(limit * 30), "{limit}: {taken:?}");
         }
+    }
+
+    #[test]
+    fn a_throttling_at_the_start_is_made_up_for_within_half_a_minute() {
+        let (pace, mut now) = (Pace::new(), Instant::now());
+        let mut state = pace.state();
+        now += Duration::from_millis(300);
+        state.done.count = 10;
+        state.slow_down(now);
+        assert!(state.rate < 40.0, "{}", state.rate);
+        let start = now;
+        while state.rate < 900.0 {
+            now = state.reserve(now).unwrap();
+            state.succeed(now);
+            state.in_flight -= 1;
+        }
+        assert!(now - start < Duration::from_secs(30), "{:?}", now - start);
     }
 
     #[test]
