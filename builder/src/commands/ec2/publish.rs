@@ -153,7 +153,7 @@ impl Ec2 {
         let cancelled = async {
             // An end that is gone without a word can't cancel any more.
             if cancelled.await.is_err() {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         let result = self.runtime.block_on(aws::verify(session, image, launch, cancelled, &self.teller()));
