@@ -81,8 +81,6 @@ pub struct Report {
     pub provenance: Provenance,
     /// The parts that can be checked.
     pub checks: Vec<Check>,
-    /// The bytes that somebody reads: partitions and tables.
-    pub extents: Vec<Range<u64>>,
 }
 
 /// Reads a raw disk.
@@ -94,6 +92,22 @@ pub fn inspect(disk: &Path) -> Result<Report> {
     let mut file = File::open(disk).with_context(|| format!("open {shown}"))?;
     check_format(&mut file).with_context(|| shown.to_string())?;
     read(&mut file).with_context(|| shown.to_string())
+}
+
+/// The bytes of a raw disk that somebody reads: partitions and tables.
+///
+/// # Errors
+/// When it can't be read, or is no disk of ours.
+pub fn extents(disk: &Path) -> Result<Vec<Range<u64>>> {
+    let shown = disk.display();
+    let mut file = File::open(disk).with_context(|| format!("open {shown}"))?;
+    let mut extents = || {
+        check_format(&mut file)?;
+        let table = table(&mut file)?;
+        let (esp, root, _) = partitions(&table)?;
+        taken(&file, &[esp, root])
+    };
+    extents().with_context(|| shown.to_string())
 }
 
 /// The other formats that builder writes are better named than called broken.
@@ -109,12 +123,8 @@ fn check_format(file: &mut File) -> Result<()> {
 }
 
 fn read(file: &mut File) -> Result<Report> {
-    // Its backup, where the table itself is damaged.
-    check_table(file)?;
-    let table = GPT::read_from(file, SECTOR)
-        .context("it has no partition table that can be read, so it is no disk of builder's")?;
+    let table = table(file)?;
     let (esp, root, arch) = partitions(&table)?;
-    let extents = extents(file, &[esp, root])?;
     let esp = read_partition(file, esp).context("read the EFI system partition")?;
     let len = esp.len() as u64;
     let limited = Limited { inner: Cursor::new(esp), left: len.saturating_mul(MAX_READS) };
@@ -138,7 +148,13 @@ fn read(file: &mut File) -> Result<Report> {
         Check { name: "kernel", made: parts.vmlinuz, found: section(".linux")? },
         Check { name: "initramfs", made: parts.initramfs, found: section(".initrd")? },
     ];
-    Ok(Report { provenance, checks, extents })
+    Ok(Report { provenance, checks })
+}
+
+/// The table, or its backup where that is damaged.
+fn table(file: &mut File) -> Result<GPT> {
+    check_table(file)?;
+    GPT::read_from(file, SECTOR).context("it has no partition table that can be read, so it is no disk of builder's")
 }
 
 /// Refuses a table of another shape than ours before a library makes room for it: whoever forges one computes its checksum
@@ -175,7 +191,7 @@ fn partitions(table: &GPT) -> Result<(&GPTPartitionEntry, &GPTPartitionEntry, &'
 }
 
 /// What the tables and these partitions take.
-fn extents(file: &File, partitions: &[&GPTPartitionEntry]) -> Result<Vec<Range<u64>>> {
+fn taken(file: &File, partitions: &[&GPTPartitionEntry]) -> Result<Vec<Range<u64>>> {
     let len = file.metadata().context("ask for the disk's size")?.len();
     let tables = [0..BACKUP + SECTOR, len.saturating_sub(BACKUP)..len];
     let mut extents = tables.to_vec();

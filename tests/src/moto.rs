@@ -61,7 +61,7 @@ impl Moto {
         let (port, log) = (port::free()?, directory.path().join("log"));
         let output = File::create(&log).context("make moto's log")?;
         let mut command = guarded(python);
-        command.arg(script("server.py")).args(["-p", &port.to_string()]);
+        command.args(["-m", "moto.server", "-p", &port.to_string()]);
         command.stdout(output.try_clone()?).stderr(output);
         let mut group = Group::spawn(&mut command)?;
         let deadline = Instant::now() + START;

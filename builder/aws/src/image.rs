@@ -27,6 +27,8 @@ const SHORTEST_NAME: usize = 3;
 const LONGEST_NAME: usize = 128;
 /// Digits of the identity in a default name: enough that no two are the same by chance.
 const NAME_DIGITS: usize = 12;
+/// A description's length at most.
+const LONGEST_DESCRIPTION: usize = 255;
 
 /// Which processors an image is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +82,13 @@ pub(crate) fn default_name(source: &str, machine: &str) -> String {
 #[derive(Debug)]
 pub(crate) enum Known {
     /// The very image.
-    Same { id: String, snapshot: Option<String>, name: String },
+    Same {
+        id: String,
+        snapshot: Option<String>,
+        name: String,
+        /// Whether it still has its tags.
+        tagged: bool,
+    },
     /// Nothing, and this name is free.
     Free(String),
 }
@@ -98,7 +106,6 @@ pub(crate) async fn look(
 ) -> Result<Known> {
     let wanted = name.unwrap_or(default);
     check_name(wanted)?;
-    let is_this = |image: &Image| tags::find(image.tags(), tags::MACHINE) == Some(machine);
     if !force {
         let mut same = session.images(&[filter(format!("tag:{}", tags::MACHINE), machine)]).await?;
         same.retain(|image| name.is_none_or(|name| image.name() == Some(name)) && !is_failed(image));
@@ -108,7 +115,7 @@ pub(crate) async fn look(
         }
     }
     let Some(taken) = named(session, wanted).await? else { return Ok(Known::Free(wanted.to_owned())) };
-    match (is_this(&taken), is_failed(&taken)) {
+    match (is_of(&taken, machine), is_failed(&taken)) {
         (true, true) => {
             remove_failed(session, &taken).await?;
             return Ok(Known::Free(wanted.to_owned()));
@@ -145,7 +152,8 @@ async fn known(session: &Session, image: &Image) -> Result<Known> {
         available(session, &id).await?;
     }
     let (snapshot, name) = (root_snapshot(image).map(ToOwned::to_owned), image.name().unwrap_or_default().to_owned());
-    Ok(Known::Same { id, snapshot, name })
+    let tagged = tags::find(image.tags(), tags::MACHINE).is_some();
+    Ok(Known::Same { id, snapshot, name, tagged })
 }
 
 /// Names that EC2 takes (RegisterImage, "Name").
@@ -156,6 +164,27 @@ fn check_name(name: &str) -> Result<()> {
         "--name {name:?}: an image's name has {SHORTEST_NAME} to {LONGEST_NAME} letters, digits and {NAME_MARKS}"
     );
     Ok(())
+}
+
+/// Whether an image is the one of this identity: by its tag, or where that was taken off, by its description.
+pub(crate) fn is_of(image: &Image, machine: &str) -> bool {
+    match tags::find(image.tags(), tags::MACHINE) {
+        Some(tag) => tag == machine,
+        None => image.description().is_some_and(|description| description.ends_with(&mark(machine))),
+    }
+}
+
+/// What EC2 shows beside the name: 255 characters of ASCII at most (RegisterImage, "Description").
+pub(crate) fn description(source: &str, machine: &str) -> String {
+    let mark = mark(machine);
+    let text = format!("NanoOS: {source}");
+    let text = text.chars().map(|c| if c.is_ascii() && !c.is_ascii_control() { c } else { '?' });
+    text.take(LONGEST_DESCRIPTION - mark.len()).collect::<String>() + &mark
+}
+
+/// The identity as names and descriptions have it.
+fn mark(machine: &str) -> String {
+    format!(" ({})", &machine[..NAME_DIGITS])
 }
 
 /// Whether an image never will be launched.
@@ -264,7 +293,7 @@ impl Registration<'_> {
         loop {
             if let Some(image) = named(session, self.name).await? {
                 // Another builder of the same may have had the same idea, and even a snapshot of its own.
-                let ours = tags::find(image.tags(), tags::MACHINE) == self.tags.get(tags::MACHINE).map(String::as_str);
+                let ours = self.tags.get(tags::MACHINE).is_some_and(|machine| is_of(&image, machine));
                 return match (image.image_id(), root_snapshot(&image)) {
                     (Some(id), Some(snapshot)) if ours && (!self.force || snapshot == self.snapshot) => {
                         Ok((id.to_owned(), snapshot.to_owned()))

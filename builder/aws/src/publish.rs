@@ -100,16 +100,21 @@ pub async fn publish_in(session: &Session, order: &Order, state: &State, report:
     let default = default_name(&order.source, &machine);
     report.step(format!("{}: look for the image", session.region));
     let name = match image::look(session, &machine, order.name.as_deref(), &default, order.force).await? {
-        Known::Same { id, snapshot, name } => {
+        Known::Same { id, snapshot, name, tagged } => {
             report.step(format!("{}: {id} ({name}) is this image already", session.region));
-            image::add_tags(session, &id, &order.tags).await?;
+            let mut tags = order.tags.clone();
+            if !tagged {
+                tags.extend(order.all_tags(&content, &name));
+                tags.insert(tags::MACHINE.to_owned(), machine);
+            }
+            image::add_tags(session, &id, &tags).await?;
             state.keep(&order.contents)?;
             return Ok(Published { image: id, name, snapshot, parent: None, sent: 0, found: true });
         }
         Known::Free(name) => name,
     };
     let tags = order.all_tags(&content, &name);
-    let description = order.description();
+    let description = image::description(&order.source, &machine);
     let wanted = Wanted {
         disk: &order.disk,
         contents: &order.contents,
@@ -147,11 +152,5 @@ impl Order {
         all.extend(self.tags.clone());
         all.extend(ours.into_iter().chain(provenance).filter(|(_, value)| !value.is_empty()));
         all
-    }
-
-    /// What EC2 shows beside the name: 255 characters of ASCII at most (RegisterImage, "Description").
-    fn description(&self) -> String {
-        let text = format!("NanoOS: {}", self.source);
-        text.chars().map(|c| if c.is_ascii() && !c.is_ascii_control() { c } else { '?' }).take(255).collect()
     }
 }

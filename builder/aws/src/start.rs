@@ -9,6 +9,7 @@ use crate::retry::Patience;
 use crate::snapshot::Wanted;
 use crate::tags::{self, Tags};
 use aws_sdk_ebs::operation::start_snapshot::StartSnapshotOutput;
+use aws_sdk_ebs::types::Status;
 use aws_sdk_ec2::types::SnapshotState;
 use sha2::{Digest, Sha256};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -113,12 +114,17 @@ async fn look(session: &Session, answer: StartSnapshotOutput) -> Result<Option<S
     let id = answer.snapshot_id.ok_or_else(|| Failure::unexpected(action, region, "the answer has no snapshot"))?;
     let begun = answer.start_time.and_then(|time| SystemTime::try_from(time).ok());
     let age = begun.and_then(|begun| session.now().duration_since(begun).ok()).unwrap_or_default();
+    let pending = answer.status == Some(Status::Pending);
     let (start, mut missing) = (Instant::now(), 0);
     loop {
         let snapshot = session.snapshot(&id).await?;
         missing = if snapshot.is_some() { 0 } else { missing + 1 };
         match snapshot.as_ref().and_then(|snapshot| snapshot.state.as_ref()) {
             Some(SnapshotState::Pending) => {
+                return Ok(Some(Started::Pending { id, encrypted: snapshot.and_then(|snapshot| snapshot.encrypted) }));
+            }
+            // One that has just begun can't be complete, whoever says so: what is in it is seen when it is filled.
+            Some(SnapshotState::Completed) if pending && age <= FRESH => {
                 return Ok(Some(Started::Pending { id, encrypted: snapshot.and_then(|snapshot| snapshot.encrypted) }));
             }
             Some(SnapshotState::Completed) => return Ok(Some(Started::Complete(id))),

@@ -104,7 +104,7 @@ fn faults(rng: &mut Rng) -> Faults {
             5 => add(Kind::Stall(moment, Duration::from_millis(400)), 0.02),
             6 => add(Kind::Unread, probability),
             7 => {
-                faults.bursts.push(Burst { actions: action.to_owned(), answers: rng.u32(1..6), every: rng.u32(8..24) })
+                faults.bursts.push(Burst { actions: action.to_owned(), answers: rng.u32(1..6), every: rng.u32(8..24) });
             }
             8 => faults.unseen_snapshots = Some(Unseen::Requests(rng.u32(1..60))),
             9 => faults.refused_checksums = rng.u32(1..12),

@@ -6,7 +6,7 @@ pub(crate) mod publish;
 mod teller;
 
 use crate::cli::ec2::AccessArgs;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use aws::{Access, Session};
 use builder::cache;
 use builder::destination::{self, Destination, Surroundings, Wanted};
@@ -29,6 +29,7 @@ pub(crate) struct Ec2 {
 impl Ec2 {
     /// Asks AWS whose the credentials are, before any work.
     pub(crate) fn open(target: destination::Account, all_regions: bool, progress: &Progress) -> Result<Self> {
+        check_endpoints()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
         let runtime = runtime.context("start the threads that talk to AWS")?;
         let access = Access { profile: target.profile, ..Access::default() };
@@ -80,4 +81,19 @@ fn unreached(session: &Session, failure: aws::Failure) -> anyhow::Error {
         }
         _ => failure.into(),
     }
+}
+
+/// The SDK takes another service's address from the environment, and panics where it is none.
+fn check_endpoints() -> Result<()> {
+    for name in ["", "_EC2", "_EBS", "_STS", "_SSM"].map(|service| format!("AWS_ENDPOINT_URL{service}")) {
+        let Some(value) = std::env::var_os(&name) else { continue };
+        let url = value.to_str().and_then(|url| url.parse::<reqwest::Url>().ok());
+        let fits = url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        ensure!(
+            fits,
+            "{name}={}: this is no address of a service, such as http://127.0.0.1:4566; unset it for AWS itself",
+            value.display()
+        );
+    }
+    Ok(())
 }

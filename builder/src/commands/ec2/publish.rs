@@ -9,13 +9,14 @@ use aws::{Architecture, Contents, Encryption, KeyArn, Launch, Machine, Order, Pu
 use builder::blocks::{self, Block};
 use builder::cleanup::on_interrupt;
 use builder::destination::{self, Destination, Surroundings, Wanted};
-use builder::inspect::inspect;
+use builder::inspect::{extents, inspect};
 use builder::progress::{Progress, mebibytes};
 use builder::provenance::Provenance;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 /// How long a launch check waits: instances start in half a minute, and what they say on the console takes minutes to be told.
@@ -87,17 +88,23 @@ pub(crate) fn publish(command: &Publish, progress: &Progress) -> Result<()> {
     let Destination::Ec2(account) = destination::find(&wanted, &Surroundings::of_process())? else {
         bail!("there are no AWS credentials");
     };
+    let extents = extents(path)?;
+    let file = File::open(path).with_context(|| format!("open {shown}"))?;
+    let ec2 = Ec2::open(account, command.publishing.all_regions, progress)?;
     progress.step(format!("read {shown}"));
-    let report = inspect(path)?;
+    let (report, blocks) = thread::scope(|scope| {
+        let report = scope.spawn(|| inspect(path));
+        let blocks = blocks::complete(&file, &extents, Vec::new());
+        (report.join(), blocks)
+    });
+    let report = report.map_err(|_| anyhow!("read the disk: this is a fault of builder's own"))??;
+    let blocks = blocks?;
     if let Some(check) = report.checks.iter().find(|check| !check.holds()) {
         bail!("{shown}: its {} is no longer what was built (builder inspect tells more): build it again", check.name);
     }
-    let file = File::open(path).with_context(|| format!("open {shown}"))?;
-    let blocks = blocks::complete(&file, &report.extents, Vec::new())?;
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let provenance = &report.provenance;
     let disk = Disk { file, blocks, provenance, source: stem.clone(), repository: stem };
-    let ec2 = Ec2::open(account, command.publishing.all_regions, progress)?;
     ec2.publish(disk, &wishes, &command.report)
 }
 
