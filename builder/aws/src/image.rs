@@ -27,6 +27,8 @@ const SHORTEST_NAME: usize = 3;
 const LONGEST_NAME: usize = 128;
 /// Digits of the identity in a default name: enough that no two are the same by chance.
 const NAME_DIGITS: usize = 12;
+/// What our descriptions start with.
+const DESCRIBED: &str = "NanoOS: ";
 /// A description's length at most.
 const LONGEST_DESCRIPTION: usize = 255;
 
@@ -177,9 +179,15 @@ pub(crate) fn is_of(image: &Image, machine: &str) -> bool {
 /// What EC2 shows beside the name: 255 characters of ASCII at most (RegisterImage, "Description").
 pub(crate) fn description(source: &str, machine: &str) -> String {
     let mark = mark(machine);
-    let text = format!("NanoOS: {source}");
+    let text = format!("{DESCRIBED}{source}");
     let text = text.chars().map(|c| if c.is_ascii() && !c.is_ascii_control() { c } else { '?' });
     text.take(LONGEST_DESCRIPTION - mark.len()).collect::<String>() + &mark
+}
+
+/// What an image was made of, as its description tells.
+pub(crate) fn source_of(description: &str) -> &str {
+    let text = description.strip_prefix(DESCRIBED).unwrap_or_default();
+    text.rsplit_once(" (").map_or(text, |(source, _)| source)
 }
 
 /// The identity as names and descriptions have it.

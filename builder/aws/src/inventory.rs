@@ -2,6 +2,7 @@
 
 use crate::account::Session;
 use crate::describe::filter;
+use crate::image::source_of;
 use crate::instance::state;
 use crate::tags;
 use anyhow::Result;
@@ -146,7 +147,7 @@ fn our_image(image: &Image) -> Option<OurImage> {
         name: image.name.clone().unwrap_or_default(),
         created: image.creation_date.clone().unwrap_or_default(),
         content,
-        source: description.strip_prefix("NanoOS: ").unwrap_or_default().to_owned(),
+        source: source_of(description).to_owned(),
         snapshots: snapshots_of(image).map(ToOwned::to_owned).collect(),
         state: image.state.as_ref().map_or("unknown", |state| state.as_str()).to_owned(),
     })

@@ -13,12 +13,17 @@ const FIRST_RATE: f64 = 1000.0;
 const LEAST_RATE: f64 = 1.0;
 /// What is left of a rate that was too much.
 const SLOWER: f64 = 0.7;
-/// By so much of the rate that was too much last a rate grows in a second in which all goes well, and by so much at least, 1/s: from
-/// the first throttling to the account's limit it takes half a minute at the longest, and stays within a tenth of it from then on.
+/// And where it is not known yet how much that is.
+const MUCH_SLOWER: f64 = 0.3;
+/// AWS counts by the second: so long after a slowing down nothing grows.
+const HOLD: Duration = Duration::from_secs(1);
+/// By so much of the rate that was too much last a rate grows in a second in which all goes well, and by so much at least, 1/s.
 const FASTER: f64 = 0.04;
+/// Where that goes on, it grows twice as fast after so many seconds, and so on: what was too much in a bad moment may be little.
+const DOUBLING: f64 = 4.0;
 const FASTER_LEAST: f64 = 2.0;
 /// Answers that come within this time of a slowing down are to requests from before it.
-const SETTLING: Duration = Duration::from_millis(300);
+const SETTLING: Duration = Duration::from_millis(200);
 /// Blocks on their way at the same time: 100 connections of 10 requests a second reach all that EBS takes ("Optimize the
 /// performance of the EBS direct APIs"), and fewer suffice close by.
 const MOST_IN_FLIGHT: usize = 64;
@@ -138,12 +143,23 @@ impl State {
     fn succeed(&mut self, now: Instant) {
         self.taken += 1;
         self.done.add(now);
-        self.ceiling = self.ceiling.max(self.rate);
-        self.rate += (self.ceiling * FASTER).max(FASTER_LEAST) / self.rate;
+        self.rate += self.growth(now) / self.rate;
         self.streak += 1;
         if self.streak >= self.most_in_flight && self.most_in_flight < MOST_IN_FLIGHT {
             self.most_in_flight += 1;
             self.streak = 0;
+        }
+    }
+
+    /// How much faster it gets in a second, 1/s.
+    fn growth(&self, now: Instant) -> f64 {
+        match self.slowed {
+            Some(slowed) if now < slowed + HOLD => 0.0,
+            Some(slowed) if self.rate < FIRST_RATE => {
+                let good = now.saturating_duration_since(slowed + HOLD).as_secs_f64();
+                (self.ceiling * FASTER).max(FASTER_LEAST) * (good / DOUBLING).exp2()
+            }
+            _ => (self.rate * FASTER).max(FASTER_LEAST),
         }
     }
 
@@ -152,10 +168,12 @@ impl State {
             return;
         }
         self.slowed = Some(now);
-        self.ceiling = self.rate;
         // The rate may be far above what was ever reached.
-        let reached = self.done.rate(now).unwrap_or(self.rate).min(self.rate);
-        self.rate = (reached * SLOWER).max(LEAST_RATE);
+        (self.ceiling, self.rate) = match self.done.rate(now) {
+            Some(reached) => ((2.0 * reached).min(self.rate), reached.min(self.rate) * SLOWER),
+            None => (self.rate, self.rate * MUCH_SLOWER),
+        };
+        self.rate = self.rate.max(LEAST_RATE);
         self.next = self.next.max(now + Duration::from_secs_f64(1.0 / self.rate));
     }
 
@@ -264,7 +282,7 @@ mod tests {
         for _ in 0..50 {
             state.slow_down(now);
         }
-        assert!((state.rate - FIRST_RATE * SLOWER).abs() < 1.0);
+        assert!((state.rate - FIRST_RATE * MUCH_SLOWER).abs() < 1.0);
         for second in 1..100 {
             state.slow_down(now + Duration::from_secs(second));
         }
