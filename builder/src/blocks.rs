@@ -1,13 +1,16 @@
 //! Digests of a disk's blocks, computed while the disk is written: what is sent to EBS is known by them, and compared by them.
 
 use crate::disk::BLOCK;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+
+/// Bytes of a volume of EBS at most.
+const LARGEST_VOLUME: u64 = 64 << 40;
 
 /// A block's index and its SHA-256 digest.
 pub type Block = (u32, [u8; 32]);
@@ -64,6 +67,8 @@ pub fn complete(disk: &File, ranges: &[Range<u64>], mut known: Vec<Block>) -> Re
 }
 
 fn touched(ranges: &[Range<u64>]) -> Result<BTreeSet<u32>> {
+    let end = ranges.iter().map(|range| range.end).max().unwrap_or_default();
+    ensure!(end <= LARGEST_VOLUME, "the disk is too large for EBS: a volume has 64 TiB at most");
     let mut blocks = BTreeSet::new();
     for range in ranges.iter().filter(|range| !range.is_empty()) {
         let last = u32::try_from((range.end - 1) / BLOCK).context("the disk is too large for EBS")?;

@@ -3,7 +3,7 @@
 use crate::digest::Digest;
 use crate::disk::{BACKUP, SECTOR};
 use crate::esp;
-use crate::platform::{ARCHES, Arch};
+use crate::platform::{ARCHES, Arch, Platform};
 use crate::provenance::{Part, Provenance};
 use anyhow::{Context, Result, bail, ensure};
 use fatfs::{FileSystem, FsOptions};
@@ -14,6 +14,7 @@ use object::{Object, ObjectSection};
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 /// Largest EFI system partition that is read, in bytes: ours have some seven MiB.
@@ -89,7 +90,7 @@ pub struct Report {
 /// When it can't be read, or is no disk of ours.
 pub fn inspect(disk: &Path) -> Result<Report> {
     let shown = disk.display();
-    let mut file = File::open(disk).with_context(|| format!("open {shown}"))?;
+    let mut file = open(disk)?;
     check_format(&mut file).with_context(|| shown.to_string())?;
     read(&mut file).with_context(|| shown.to_string())
 }
@@ -100,14 +101,23 @@ pub fn inspect(disk: &Path) -> Result<Report> {
 /// When it can't be read, or is no disk of ours.
 pub fn extents(disk: &Path) -> Result<Vec<Range<u64>>> {
     let shown = disk.display();
-    let mut file = File::open(disk).with_context(|| format!("open {shown}"))?;
+    let mut file = open(disk)?;
     let mut extents = || {
         check_format(&mut file)?;
         let table = table(&mut file)?;
-        let (esp, root, _) = partitions(&table)?;
-        taken(&file, &[esp, root])
+        partitions(&table)?;
+        let all: Vec<_> = table.iter().map(|(_, entry)| entry).filter(|entry| entry.is_used()).collect();
+        taken(&file, &all)
     };
     extents().with_context(|| shown.to_string())
+}
+
+/// Opens a disk; of a pipe not even that would come to an end.
+fn open(disk: &Path) -> Result<File> {
+    let shown = disk.display();
+    let kind = std::fs::metadata(disk).with_context(|| format!("open {shown}"))?.file_type();
+    ensure!(kind.is_file() || kind.is_block_device(), "{shown}: this is neither a file nor a disk");
+    File::open(disk).with_context(|| format!("open {shown}"))
 }
 
 /// The other formats that builder writes are better named than called broken.
@@ -139,6 +149,12 @@ fn read(file: &mut File) -> Result<Report> {
     let json = member(&format!("{}/{}", esp::PROVENANCE.0, esp::PROVENANCE.1))
         .context("it does not say what it is made of")?;
     let provenance = Provenance::parse(&json)?;
+    let platform: Platform = provenance.platform.parse().context("it says that it is for a platform that is none")?;
+    ensure!(
+        platform.arch.name == arch.name,
+        "it says that it is for {platform}, and its root is one for {}",
+        arch.name
+    );
     let program = member(&format!("EFI/BOOT/{}", arch.efi_file))?;
     let parts = &provenance.parts;
     let section = |name: &str| section(&program, name).map(Part::of);

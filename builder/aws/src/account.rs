@@ -8,6 +8,7 @@ use crate::pace::Pace;
 use crate::retry::{Patience, Timing};
 use aws_config::{Region, SdkConfig};
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_ec2::config::{IdentityCache, StalledStreamProtectionConfig};
 use aws_smithy_async::time::TimeSource;
@@ -139,21 +140,19 @@ impl Session {
         Ok(Identity { account: text(answer.account), arn: text(answer.arn) })
     }
 
-    /// The time as AWS has it.
-    pub(crate) fn now(&self) -> SystemTime {
+    /// The time as AWS has it, as far as that is known here.
+    #[must_use]
+    pub fn now(&self) -> SystemTime {
         self.clock.now()
     }
 
     /// Those that the next request will be signed with.
-    pub(crate) async fn credentials(&self) -> Option<Credentials> {
-        self.credentials.provide_credentials().await.ok()
+    pub(crate) async fn credentials(&self) -> Result<Credentials, CredentialsError> {
+        self.credentials.provide_credentials().await
     }
 
     /// Looks for others than these; false where there are none.
-    pub(crate) async fn renew(&self, refused: Option<&Credentials>) -> bool {
-        match refused {
-            Some(refused) => self.credentials.renew(refused).await,
-            None => false,
-        }
+    pub(crate) async fn renew(&self, refused: &Credentials) -> bool {
+        self.credentials.renew(refused).await
     }
 }

@@ -11,9 +11,12 @@ use aws_smithy_async::time::TimeSource;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 /// Credentials are renewed so long before they expire: longer than a request takes.
 const MARGIN: Duration = Duration::from_secs(60);
+/// So long whatever gives credentials may take: a person may be asked for a code meanwhile.
+const FINDING: Duration = Duration::from_secs(120);
 
 /// The SDK's chain of providers for a profile. Clones are the same.
 #[derive(Debug, Clone)]
@@ -86,9 +89,12 @@ impl Renewable {
             return Err(CredentialsError::not_loaded("no others are known than those that were given"));
         }
         let loader = loader(self.0.profile.as_deref(), &self.0.http, &self.0.clock);
-        let config = loader.load().await;
-        let provider = config.credentials_provider().ok_or_else(CredentialsError::not_loaded_no_source)?;
-        provider.provide_credentials().await
+        let find = async {
+            let config = loader.load().await;
+            let provider = config.credentials_provider().ok_or_else(CredentialsError::not_loaded_no_source)?;
+            provider.provide_credentials().await
+        };
+        timeout(FINDING, find).await.unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(FINDING)))
     }
 }
 

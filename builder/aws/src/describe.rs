@@ -1,7 +1,7 @@
 //! What EC2 tells of snapshots and images of the account's own.
 
 use crate::account::Session;
-use crate::failure::Failure;
+use crate::failure::{Action, Failure};
 use crate::retry::Patience;
 use aws_sdk_ec2::types::{Filter, Image, Snapshot};
 
@@ -11,6 +11,23 @@ const PAGE: i32 = 500;
 /// A filter of a describing call.
 pub(crate) fn filter(name: impl Into<String>, value: impl Into<String>) -> Filter {
     Filter::builder().name(name).values(value).build()
+}
+
+/// The next page's token; none after the last one.
+///
+/// # Errors
+/// When it is the one that was asked with: that never ends.
+pub(crate) fn next_page(
+    action: Action,
+    region: &str,
+    asked: Option<&String>,
+    told: Option<String>,
+) -> Result<Option<String>, Failure> {
+    let next = told.filter(|token| !token.is_empty());
+    if next.is_some() && next.as_ref() == asked {
+        return Err(Failure::unexpected(action, region, "the answer has itself for its next page"));
+    }
+    Ok(next)
 }
 
 impl Session {
@@ -25,7 +42,7 @@ impl Session {
             };
             let page = self.call("ec2:DescribeSnapshots", Patience::ordinary(&self.timing), ask).await?;
             found.extend(page.snapshots.unwrap_or_default());
-            next = page.next_token.filter(|token| !token.is_empty());
+            next = next_page("ec2:DescribeSnapshots", &self.region, next.as_ref(), page.next_token)?;
             if next.is_none() {
                 return Ok(found);
             }
@@ -53,7 +70,7 @@ impl Session {
             };
             let page = self.call("ec2:DescribeImages", Patience::ordinary(&self.timing), ask).await?;
             found.extend(page.images.unwrap_or_default());
-            next = page.next_token.filter(|token| !token.is_empty());
+            next = next_page("ec2:DescribeImages", &self.region, next.as_ref(), page.next_token)?;
             if next.is_none() {
                 return Ok(found);
             }

@@ -63,6 +63,12 @@ impl fmt::Display for Failure {
         write!(f, "{action} in {region}: ")?;
         match self.kind {
             Kind::Denied => f.write_str(&permission::explain(action, region, message)),
+            Kind::Credentials if code == NO_CREDENTIALS => {
+                write!(
+                    f,
+                    "no credentials are found: {message} (aws sso login renews those of a session; --profile names others)"
+                )
+            }
             Kind::Credentials => write!(
                 f,
                 "AWS does not take these credentials ({code}: {message}): check the profile or the variables they come from, and \
@@ -148,6 +154,8 @@ const CODES: &[(Kind, &[&str])] = &[
     (Kind::Skewed, &["RequestExpired", "RequestInTheFuture", "RequestTimeTooSkewed"]),
 ];
 
+/// In the place of AWS's word where it was not asked.
+const NO_CREDENTIALS: &str = "there are none";
 /// How EBS says that it waited in vain for the rest of a block.
 const UNREAD: &str = "Failed to read block data";
 
@@ -181,13 +189,19 @@ impl Failure {
             return Failure { damaged, ..failure(kind, code, message) };
         }
         if let Some(reason) = credentials(error) {
-            return failure(Kind::Credentials, "there are none", reason);
+            return failure(Kind::Credentials, NO_CREDENTIALS, reason);
         }
         match error {
             SdkError::ConstructionFailure(_) => failure(Kind::Refused, "", chain(error)),
             SdkError::TimeoutError(_) => failure(Kind::Unreachable, "", "none in time".to_owned()),
             _ => failure(Kind::Unreachable, "", chain(error)),
         }
+    }
+
+    /// Of a call that nobody can sign.
+    pub(crate) fn without_credentials(action: Action, region: &str, error: &(dyn Error + 'static)) -> Self {
+        let failure = Failure::unexpected(action, region, chain(error));
+        Failure { kind: Kind::Credentials, code: NO_CREDENTIALS.to_owned(), ..failure }
     }
 
     /// That it is not what was hoped for, although AWS answered.

@@ -1,6 +1,7 @@
 //! Instances, which nothing but a launch check makes.
 
 use crate::account::Session;
+use crate::describe::next_page;
 use crate::failure::{Failure, Kind};
 use crate::retry::Patience;
 use anyhow::{Result, anyhow, bail};
@@ -28,7 +29,7 @@ impl Session {
             let page = self.call("ec2:DescribeInstances", Patience::ordinary(&self.timing), ask).await?;
             let reservations = page.reservations.unwrap_or_default().into_iter();
             found.extend(reservations.flat_map(|reservation| reservation.instances.unwrap_or_default()));
-            next = page.next_token.filter(|token| !token.is_empty());
+            next = next_page("ec2:DescribeInstances", &self.region, next.as_ref(), page.next_token)?;
             if next.is_none() {
                 return Ok(found);
             }

@@ -2,7 +2,7 @@
 
 use crate::account::Session;
 use crate::contents::{BLOCK, BlockDigest, Contents};
-use crate::describe::filter;
+use crate::describe::{filter, next_page};
 use crate::encryption::Encryption;
 use crate::failure::{Failure, Kind};
 use crate::report::Report;
@@ -189,7 +189,7 @@ async fn list(session: &Session, id: &str) -> Result<Vec<(u32, String)>, Failure
         let block =
             |block: aws_sdk_ebs::types::Block| Some((u32::try_from(block.block_index?).ok()?, block.block_token?));
         blocks.extend(page.blocks.unwrap_or_default().into_iter().filter_map(block));
-        next = page.next_token.filter(|token| !token.is_empty());
+        next = next_page("ebs:ListSnapshotBlocks", &session.region, next.as_ref(), page.next_token)?;
         if next.is_none() {
             return Ok(blocks);
         }
@@ -230,10 +230,14 @@ fn joined(
 async fn get_one(session: &Session, id: &str, index: u32, token: &str) -> Result<BlockDigest, Failure> {
     let ask = || async {
         let call = session.ebs.get_snapshot_block().snapshot_id(id).block_index(index.cast_signed()).block_token(token);
-        let answer = call.send().await?;
-        let body = answer.block_data.collect().await;
-        let body = body.map_err(|error| SdkError::dispatch_failure(ConnectorError::io(error.into())))?;
-        let block = body.into_bytes();
+        let mut body = call.send().await?.block_data;
+        let mut block = Vec::with_capacity(BLOCK);
+        while let Some(part) = body.next().await {
+            block.extend(part.map_err(|error| SdkError::dispatch_failure(ConnectorError::io(error.into())))?);
+            if block.len() > BLOCK {
+                break;
+            }
+        }
         if block.len() != BLOCK {
             let short = std::io::Error::other(format!("{} bytes of a block", block.len()));
             return Err(SdkError::dispatch_failure(ConnectorError::io(short.into())));

@@ -8,7 +8,7 @@ use crate::report::Report;
 use crate::snapshot::{self, Wanted};
 use crate::state::State;
 use crate::tags::{self, Tags};
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use std::fs::File;
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -108,7 +108,7 @@ pub async fn publish_in(session: &Session, order: &Order, state: &State, report:
                 tags.insert(tags::MACHINE.to_owned(), machine);
             }
             image::add_tags(session, &id, &tags).await?;
-            state.keep(&order.contents)?;
+            keep(session, order, state, report);
             return Ok(Published { image: id, name, snapshot, parent: None, sent: 0, found: true });
         }
         Known::Free(name) => name,
@@ -125,13 +125,16 @@ pub async fn publish_in(session: &Session, order: &Order, state: &State, report:
         force: order.force,
     };
     let complete = snapshot::make(session, &wanted, state, report).await?;
-    state.keep(&order.contents)?;
+    keep(session, order, state, report);
     report.step(format!("{}: register {name}", session.region));
     let tags = Tags::from_iter(tags.into_iter().chain([(tags::MACHINE.to_owned(), machine)]));
     let (snapshot, machine) = (complete.id.as_str(), &order.machine);
     let registration =
         Registration { name: &name, description: &description, snapshot, machine, tags: &tags, force: order.force };
-    let (image, snapshot) = registration.run(session).await?;
+    let hint = || {
+        format!("{snapshot} is complete in {}, and stays for the next run (builder aws rm removes it)", session.region)
+    };
+    let (image, snapshot) = registration.run(session).await.with_context(hint)?;
     Ok(Published {
         image,
         name,
@@ -140,6 +143,13 @@ pub async fn publish_in(session: &Session, order: &Order, state: &State, report:
         parent: complete.parent,
         found: false,
     })
+}
+
+/// That they can't be kept is no reason to fail: the next build reads them of the snapshot, or sends more.
+fn keep(session: &Session, order: &Order, state: &State, report: &dyn Report) {
+    if let Err(error) = state.keep(&order.contents) {
+        report.warn(format!("{}: what is published is not noted here: {error:#}", session.region));
+    }
 }
 
 impl Order {

@@ -4,6 +4,7 @@ use crate::account::Session;
 use crate::clock::Clock;
 use crate::failure::{Action, Failure, Kind};
 use crate::pace::{Pace, Turn};
+use aws_credential_types::Credentials;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use std::error::Error;
@@ -85,6 +86,8 @@ impl<'a> Patience<'a> {
 const MOST_CORRECTIONS: u32 = 3;
 /// Times that new credentials are looked for in a call: what gives others each time may give none that AWS takes.
 const MOST_RENEWALS: u32 = 3;
+/// Characters of an answer's message that are told.
+const MOST_OF_MESSAGE: usize = 2000;
 
 impl Session {
     /// Makes a call until it succeeds, or trying again is of no use, or of no use any more.
@@ -109,10 +112,13 @@ impl Session {
                 }
                 None => None,
             };
-            let (signed_with, signed_at) = (self.credentials().await, self.now());
+            let signed_with = self.credentials().await;
+            let signed_with =
+                signed_with.map_err(|error| Failure::without_credentials(action, &self.region, &error))?;
+            let signed_at = self.now();
             let failure = match self.attempt(action, turn, &send).await {
                 Ok(answer) => return Ok(answer),
-                Err(failure) => Failure { uncertain, ..failure.of_time(signed_at) },
+                Err(failure) => Failure { uncertain, ..failure.of_time(signed_at).without(&signed_with) },
             };
             uncertain |= matches!(failure.kind, Kind::Unreachable | Kind::Transient);
             match failure.kind {
@@ -123,7 +129,7 @@ impl Session {
                     corrections += 1;
                     continue;
                 }
-                Kind::Expired if renewals < MOST_RENEWALS && self.renew(signed_with.as_ref()).await => {
+                Kind::Expired if renewals < MOST_RENEWALS && self.renew(&signed_with).await => {
                     renewals += 1;
                     continue;
                 }
@@ -180,6 +186,16 @@ impl Failure {
         if self.kind == Kind::Skewed && self.date.is_some_and(|date| !Clock::is_skewed(signed_at, date)) {
             self.kind = Kind::Expired;
         }
+        self
+    }
+
+    /// AWS quotes what was signed where it knows no such signature, and the session's token is in that.
+    fn without(mut self, credentials: &Credentials) -> Self {
+        let secrets = [Some(credentials.secret_access_key()), credentials.session_token()];
+        for secret in secrets.into_iter().flatten().filter(|secret| !secret.is_empty()) {
+            self.message = self.message.replace(secret, "[secret]");
+        }
+        self.message = self.message.chars().take(MOST_OF_MESSAGE).collect();
         self
     }
 

@@ -9,7 +9,7 @@ use crate::failure::Kind;
 use crate::parent::{Parent, Search};
 use crate::report::Report;
 use crate::start::{Started, start};
-use crate::state::State;
+use crate::state::{Journal, State};
 use crate::tags::{self, Tags};
 use crate::upload::{Pending, Trouble};
 use anyhow::{Result, anyhow};
@@ -136,7 +136,7 @@ async fn find(
 
 async fn resume(session: &Session, snapshot: &Snapshot, state: &State, report: &dyn Report) -> Result<Pending> {
     let id = snapshot.snapshot_id().unwrap_or_default().to_owned();
-    let journal = state.journal(&id)?;
+    let journal = journal(session, &id, state, report);
     report.step(format!("{}: goes on with {id}, which has {} blocks", session.region, journal.earlier().len()));
     // Without a journal it is not known which blocks another run has sent: all of them are, then, so that their number is.
     let noted = !journal.earlier().is_empty();
@@ -147,6 +147,14 @@ async fn resume(session: &Session, snapshot: &Snapshot, state: &State, report: &
         None => (None, noted && snapshot.encrypted == Some(false)),
     };
     Ok(Pending { id, parent, reads_as_zeros, journal })
+}
+
+/// Without one, the next run sends all.
+fn journal(session: &Session, id: &str, state: &State, report: &dyn Report) -> Journal {
+    state.journal(id).unwrap_or_else(|error| {
+        report.warn(format!("{}: what {id} has is not noted here: {error:#}", session.region));
+        Journal::default()
+    })
 }
 
 /// The parent of a pending snapshot, if its contents are known here.
@@ -181,7 +189,7 @@ async fn begin(
     Ok(match started {
         Started::Complete(id) => Err(id),
         Started::Pending { id, encrypted } => {
-            let journal = state.journal(&id)?;
+            let journal = journal(session, &id, state, report);
             let reads_as_zeros = parent.is_none() && encrypted == Some(false);
             Ok(Pending { id, parent, reads_as_zeros, journal })
         }

@@ -54,7 +54,7 @@ impl State {
         if id.len() != 64 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return None;
         }
-        let contents = Contents::parse(&fs::read_to_string(self.contents_path(id)).ok()?).ok()?;
+        let contents = Contents::parse(&String::from_utf8(read(&self.contents_path(id)).ok()?).ok()?).ok()?;
         (contents.id() == id).then_some(contents)
     }
 
@@ -73,6 +73,18 @@ impl State {
     }
 }
 
+/// Bytes of a file of builder's at most: the blocks of a disk of 2 TiB.
+const LARGEST: u64 = 1 << 28;
+
+/// Reads a plain file; of others it would never come to an end.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let kind = fs::symlink_metadata(path)?;
+    if !kind.is_file() || kind.len() > LARGEST {
+        return Err(std::io::Error::other("it is no file of builder's"));
+    }
+    fs::read(path)
+}
+
 fn tempfile_in(directory: &Path) -> Result<tempfile::NamedTempFile> {
     let file = tempfile::Builder::new().prefix(".nanoos-").tempfile_in(directory);
     file.with_context(|| format!("create a temporary file in {}", directory.display()))
@@ -80,10 +92,11 @@ fn tempfile_in(directory: &Path) -> Result<tempfile::NamedTempFile> {
 
 /// Which blocks of a pending snapshot EBS has taken. It is only ever appended to, after the fact: what is missing in it is sent again,
 /// and what is damaged counts for nothing.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Journal {
     path: PathBuf,
-    file: Mutex<File>,
+    /// `None` where it can't be kept.
+    file: Option<Mutex<File>>,
     earlier: BTreeSet<u32>,
 }
 
@@ -93,7 +106,7 @@ const ENTRY: usize = 8;
 impl Journal {
     fn open(path: PathBuf) -> Result<Self> {
         let shown = path.display().to_string();
-        let bytes = match fs::read(&path) {
+        let bytes = match read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(error).with_context(|| format!("read {shown}")),
@@ -102,7 +115,7 @@ impl Journal {
         let file = File::options().append(true).create(true).open(&path).with_context(|| format!("open {shown}"))?;
         // The rest of an entry would shift all that follow.
         file.set_len((bytes.len() / ENTRY * ENTRY) as u64).with_context(|| format!("write {shown}"))?;
-        Ok(Journal { path, file: Mutex::new(file), earlier })
+        Ok(Journal { path, file: Some(Mutex::new(file)), earlier })
     }
 
     /// Those that an earlier run has sent.
@@ -112,7 +125,8 @@ impl Journal {
 
     /// One more was taken. That this can't be noted is no reason to stop: the next run, if there is one, sends it again.
     pub(crate) fn add(&self, index: u32) {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(file) = &self.file else { return };
+        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = file.write_all(&[index.to_le_bytes(), (!index).to_le_bytes()].concat());
     }
 

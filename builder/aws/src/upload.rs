@@ -22,6 +22,8 @@ use tokio::time::sleep;
 
 /// Times that a block is sent which the service calls damaged.
 const SENDINGS: u32 = 4;
+/// Blocks of a region in memory at least.
+const LEAST_SHARE: usize = 4;
 
 type Blocks = BTreeMap<u32, BlockDigest>;
 
@@ -130,6 +132,12 @@ impl Pending {
                 taken(put)?;
             }
             let Some(digest) = wanted.contents.get(*index).copied() else { continue };
+            // No more than are free: a region that is slow leaves as many to each of the others as it has.
+            while puts.len() >= session.memory.available_permits().max(LEAST_SHARE)
+                && let Some(put) = puts.join_next().await
+            {
+                taken(put)?;
+            }
             let room = session.memory.clone().acquire_owned().await.context("wait for memory")?;
             let (session, id, disk, index) = (session.clone(), self.id.clone(), wanted.disk.clone(), *index);
             puts.spawn(async move {

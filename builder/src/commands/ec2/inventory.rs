@@ -44,7 +44,7 @@ impl Ec2 {
 
     fn remove_unused(&self, age: Duration) -> Result<()> {
         for inventory in self.inventories()? {
-            let unused = inventory.unused(SystemTime::now(), age);
+            let unused = inventory.unused(self.account.region(&inventory.region).now(), age);
             let ids: Vec<String> = unused.into_iter().map(|snapshot| snapshot.id.clone()).collect();
             self.progress.step(format!("{}: {} snapshots are used by no image", inventory.region, ids.len()));
             if !ids.is_empty() {

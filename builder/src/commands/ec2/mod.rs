@@ -39,6 +39,7 @@ impl Ec2 {
         let identity = runtime.block_on(first.identity()).map_err(|failure| unreached(&first, failure))?;
         if all_regions {
             regions = runtime.block_on(aws::regions(&first))?;
+            anyhow::ensure!(!regions.is_empty(), "--all-regions: AWS tells of none that is enabled for this account");
         } else if let Err(error) = runtime.block_on(aws::check_regions(&first, &regions))
             // Not being allowed to ask is no reason to stop: the call is of use, and not needed.
             && !error.is::<aws::Failure>()

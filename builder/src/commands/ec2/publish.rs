@@ -10,17 +10,22 @@ use builder::blocks::{self, Block};
 use builder::cleanup::on_interrupt;
 use builder::destination::{self, Destination, Surroundings, Wanted};
 use builder::inspect::{extents, inspect};
-use builder::progress::{Progress, mebibytes};
+use builder::progress::{Progress, mebibytes, printable};
 use builder::provenance::Provenance;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 /// How long a launch check waits: instances start in half a minute, and what they say on the console takes minutes to be told.
 const LAUNCH_PATIENCE: Duration = Duration::from_secs(600);
+
+/// GiB of a gp3 volume at most.
+const LARGEST_SWAP: u32 = 65_536;
 
 /// A disk that is to be published.
 pub(crate) struct Disk<'a> {
@@ -113,7 +118,9 @@ impl Ec2 {
     pub(crate) fn publish(&self, disk: Disk<'_>, wishes: &Wishes<'_>, report: &Report) -> Result<()> {
         let order = order(disk, wishes)?;
         let words = on_interrupt(|| {
-            eprintln!(
+            // A terminal that went away is no reason to go on.
+            let _ = writeln!(
+                std::io::stderr(),
                 "builder: interrupted; what AWS has taken stays there, and the same command goes on with it (builder aws ls)"
             );
         });
@@ -152,7 +159,11 @@ impl Ec2 {
     fn verify(&self, session: &aws::Session, image: &str, launch: &Launch) -> Result<()> {
         let (cancel, cancelled) = tokio::sync::oneshot::channel::<()>();
         let (ended, end) = std::sync::mpsc::channel::<()>();
+        let interrupted = Arc::new(AtomicBool::new(false));
+        let flag = interrupted.clone();
         let act = on_interrupt(move || {
+            flag.store(true, Ordering::Relaxed);
+            let _ = writeln!(std::io::stderr(), "builder: interrupted; wait until the check's instance is terminated");
             let _ = cancel.send(());
             // The check terminates its instance, and drops the other end.
             let _ = end.recv();
@@ -164,6 +175,10 @@ impl Ec2 {
             }
         };
         let result = self.runtime.block_on(aws::verify(session, image, launch, cancelled, &self.teller()));
+        // The program ends as soon as the other end is dropped, and this may be that an instance still runs.
+        if let (true, Err(error)) = (interrupted.load(Ordering::Relaxed), &result) {
+            let _ = writeln!(std::io::stderr(), "builder: {}", printable(&format!("{error:#}")));
+        }
         // In this order: whoever interrupts now waits for the other end, and holds what dropping the act waits for.
         drop(ended);
         drop(act);
@@ -192,9 +207,8 @@ impl Ec2 {
             for (region, published) in
                 results.iter().filter_map(|(region, result)| Some((region, result.as_ref().ok()?)))
             {
-                let line =
-                    if several { format!("{region} {}\n", published.image) } else { format!("{}\n", published.image) };
-                print(line.as_bytes())?;
+                let line = if several { format!("{region} {}", published.image) } else { published.image.clone() };
+                print(format!("{}\n", printable(&line)).as_bytes())?;
             }
         }
         Ok(())
@@ -244,15 +258,18 @@ fn architecture(provenance: &Provenance) -> Result<Architecture> {
 
 /// The second volume's size as the machine's configuration has it, GiB.
 fn swap(provenance: &Provenance) -> Result<u32> {
-    let bytes = provenance.options.pointer("/swap/bytes").and_then(serde_json::Value::as_u64);
-    volume_size(bytes.unwrap_or_default())
+    match provenance.options.pointer("/swap/bytes") {
+        Some(bytes) => volume_size(bytes.as_u64().context("the disk's size of swap is no number of bytes")?),
+        None => Ok(0),
+    }
 }
 
 /// A volume's size, GiB: init takes only one for swap that has the very size it was told.
 pub(crate) fn volume_size(bytes: u64) -> Result<u32> {
     let whole = bytes.is_multiple_of(1 << 30);
     ensure!(whole, "-w {}M: volumes of EC2 have whole GiB", bytes >> 20);
-    u32::try_from(bytes >> 30).context("-w: no volume of EC2 is that large")
+    let size = u32::try_from(bytes >> 30).ok().filter(|size| *size <= LARGEST_SWAP);
+    size.context("-w: no volume of EC2 is that large")
 }
 
 /// What the image is made of, as far as tags hold it.
