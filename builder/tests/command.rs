@@ -77,7 +77,7 @@ fn options_reach_the_command_line_and_the_machine() {
     assert!(cmdline.trim_end_matches('\0').ends_with(" loglevel=7"), "{cmdline}");
     assert_eq!((image.on_exit, image.debug), (initramfs::image::OnExit::Reboot, true));
     // VMify's own line.
-    let (cmdline, image) = config(&["-d", "-r=us-east-1", "-s:dev.hpet.max-user-freq=64", "-s:vm.panic_on_oom=0"]);
+    let (cmdline, image) = config(&["-d", "-s:dev.hpet.max-user-freq=64", "-s:vm.panic_on_oom=0"]);
     assert!(image.debug && !cmdline.contains("quiet"));
     let sysctls: Vec<String> = image.sysctls.iter().map(|(name, value)| format!("{name}={value}")).collect();
     assert_eq!(sysctls, ["dev.hpet.max-user-freq=64", "vm.panic_on_oom=0"]);
@@ -110,7 +110,8 @@ fn scripts_get_the_result_on_standard_output_and_nothing_else() {
     let (out, words) = run(&["-t"]);
     assert_eq!(out, "");
     assert!(words.starts_with("resolve oci:image for linux/amd64\n"), "{words}");
-    assert!(words.ends_with("\nTo boot it here: builder run ./x.raw\n"), "{words}");
+    assert!(words.contains("\nTo boot it here: builder run ./x.raw\n"), "{words}");
+    assert_eq!(words.ends_with("\nTo make an AMI of it: builder publish x.raw\n"), cfg!(feature = "aws"), "{words}");
     let (_, words) = run(&[]);
     assert!(words.lines().next().unwrap().ends_with(" s  resolve oci:image for linux/amd64"), "{words}");
 }

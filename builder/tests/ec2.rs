@@ -141,6 +141,17 @@ fn several_regions_get_it_side_by_side_and_one_that_fails_does_not_lose_the_othe
 }
 
 #[test]
+fn vmifys_own_lines_mean_what_they_meant() {
+    let workshop = Workshop::new();
+    let line = ["-d", "-r=us-east-1", "-s:dev.hpet.max-user-freq=64", "-s:vm.panic_on_oom=0"];
+    let words = stderr(&workshop.build(&line));
+    assert_eq!(workshop.service.images("us-east-1").len(), 1, "{words}");
+    // Without a region it is VMify's own.
+    workshop.build(&[]);
+    assert_eq!(workshop.service.images("eu-central-1").len(), 1);
+}
+
+#[test]
 fn what_can_be_refused_is_refused_before_the_build() {
     let workshop = Workshop::new();
     let mut unknown = workshop.command(BUILD);

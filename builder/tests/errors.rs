@@ -106,7 +106,7 @@ fn what_can_be_refused_is_refused_before_any_work() {
         (
             &["-q"],
             format!(
-                "there are no AWS credentials, and an image of EC2 is what -q, -r and --profile ask for: put them into a \
+                "there are no AWS credentials, and an image of EC2 is what -q, -r, --profile and their like ask for: put them into a \
                  profile [vmify] of {home}/.aws/credentials, or name a profile with --profile, or set AWS_ACCESS_KEY_ID \
                  and AWS_SECRET_ACCESS_KEY; -o FILE builds a disk image without any"
             ),
@@ -118,7 +118,6 @@ fn what_can_be_refused_is_refused_before_any_work() {
                  there are: none at all"
             ),
         ),
-        (&["--tag", "a=1", "--tag", "a=2"], "--tag a: a tag has one value, and this one is given two".to_owned()),
         (&["--env-file", "no.env"], "--env-file no.env: No such file or directory (os error 2)".to_owned()),
         (
             &["--env-file", "bad.env"],
