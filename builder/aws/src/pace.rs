@@ -6,13 +6,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-/// Blocks a second to start with: what an account may do unless it has asked for more (AWS General Reference, "Amazon EBS
-/// endpoints and quotas").
-const FIRST_RATE: f64 = 1000.0;
+/// Blocks a second to start with: an account may send 1,000, unless it has asked for more (AWS General Reference, "Amazon EBS
+/// endpoints and quotas"), and not all of them arrive as evenly as they leave.
+const FIRST_RATE: f64 = 980.0;
 /// However slow, something goes on, 1/s.
 const LEAST_RATE: f64 = 1.0;
 /// What is left of a rate that was too much.
-const SLOWER: f64 = 0.7;
+const SLOWER: f64 = 0.85;
 /// And where it is not known yet how much that is.
 const MUCH_SLOWER: f64 = 0.3;
 /// AWS counts by the second: so long after a slowing down nothing grows.
@@ -21,7 +21,11 @@ const HOLD: Duration = Duration::from_secs(1);
 const FASTER: f64 = 0.04;
 /// Where that goes on, it grows twice as fast after so many seconds, and so on: what was too much in a bad moment may be little.
 const DOUBLING: f64 = 4.0;
+/// So often at most.
+const MOST_DOUBLINGS: f64 = 6.0;
 const FASTER_LEAST: f64 = 2.0;
+/// The same beyond the rate to start with, which few accounts may exceed.
+const FASTER_BEYOND: f64 = 0.005;
 /// Answers that come within this time of a slowing down are to requests from before it.
 const SETTLING: Duration = Duration::from_millis(200);
 /// Blocks on their way at the same time: 100 connections of 10 requests a second reach all that EBS takes ("Optimize the
@@ -46,6 +50,8 @@ struct State {
     /// When the next may start.
     next: Instant,
     slowed: Option<Instant>,
+    /// When the first one started.
+    begun: Option<Instant>,
     in_flight: usize,
     most_in_flight: usize,
     narrowed: Option<Instant>,
@@ -65,6 +71,7 @@ impl Pace {
                 ceiling: FIRST_RATE,
                 next: now,
                 slowed: None,
+                begun: None,
                 in_flight: 0,
                 most_in_flight: MOST_IN_FLIGHT,
                 narrowed: None,
@@ -136,6 +143,7 @@ impl State {
         }
         self.in_flight += 1;
         let start = self.next.max(now);
+        self.begun.get_or_insert(start);
         self.next = start + Duration::from_secs_f64(1.0 / self.rate);
         Some(start)
     }
@@ -153,14 +161,14 @@ impl State {
 
     /// How much faster it gets in a second, 1/s.
     fn growth(&self, now: Instant) -> f64 {
-        match self.slowed {
-            Some(slowed) if now < slowed + HOLD => 0.0,
-            Some(slowed) if self.rate < FIRST_RATE => {
-                let good = now.saturating_duration_since(slowed + HOLD).as_secs_f64();
-                (self.ceiling * FASTER).max(FASTER_LEAST) * (good / DOUBLING).exp2()
-            }
-            _ => (self.rate * FASTER).max(FASTER_LEAST),
-        }
+        let since = match self.slowed {
+            Some(slowed) if now < slowed + HOLD => return 0.0,
+            Some(slowed) => slowed + HOLD,
+            None => self.begun.unwrap_or(now),
+        };
+        let doublings = (now.saturating_duration_since(since).as_secs_f64() / DOUBLING).min(MOST_DOUBLINGS);
+        let steady = if self.rate < FIRST_RATE { self.ceiling * FASTER } else { self.rate * FASTER_BEYOND };
+        steady.max(FASTER_LEAST) * doublings.exp2()
     }
 
     fn slow_down(&mut self, now: Instant) {
