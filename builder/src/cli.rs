@@ -64,6 +64,7 @@ pub(crate) enum Command {
 
     /// Copy an AMI to other regions, or share it with other accounts, unchanged
     #[cfg(feature = "aws")]
+    #[command(override_usage = "builder promote <AMI> --to <REGION|ACCOUNT>... [OPTIONS]")]
     Promote(ec2::Promote),
 
     /// Show or remove what builder made at AWS

@@ -152,6 +152,20 @@ fn vmifys_own_lines_mean_what_they_meant() {
 }
 
 #[test]
+fn the_profile_that_is_named_counts_before_the_environment() {
+    let workshop = Workshop::new();
+    fs::create_dir(workshop.path().join(".aws")).unwrap();
+    let credentials = "[prod]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\naws_secret_access_key = x\n\
+                       [none]\naws_access_key_id = AKIAUNKNOWN\naws_secret_access_key = x\n";
+    fs::write(workshop.path().join(".aws/credentials"), credentials).unwrap();
+    let mut named = workshop.command(&["aws", "ls", "--profile", "prod"]);
+    named.env("AWS_ACCESS_KEY_ID", "AKIAUNKNOWN");
+    succeed(named);
+    let refused = workshop.refuse(&["aws", "ls", "--profile", "none"]);
+    assert!(refused.contains("AWS does not take these credentials (InvalidClientTokenId"), "{refused}");
+}
+
+#[test]
 fn what_can_be_refused_is_refused_before_the_build() {
     let workshop = Workshop::new();
     let mut unknown = workshop.command(BUILD);

@@ -2,9 +2,10 @@
 
 use crate::account::Session;
 use crate::failure::{Failure, Kind};
+use crate::instance::state;
 use crate::retry::Patience;
 use anyhow::{Result, bail};
-use aws_sdk_ec2::types::Instance;
+use aws_sdk_ec2::types::{Instance, InstanceStateName};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt;
@@ -76,9 +77,13 @@ impl Check {
     }
 }
 
-/// Where an instance is reached.
-pub(crate) fn address(instance: &Instance) -> Option<IpAddr> {
-    let candidates = [&instance.public_ip_address, &instance.private_ip_address, &instance.ipv6_address];
+/// Where an instance is reached. It has its public address when it runs, if it gets one: before that the private one may be anybody's
+/// in the network of whoever asks.
+fn address(instance: &Instance) -> Option<IpAddr> {
+    if state(instance) != Some(&InstanceStateName::Running) {
+        return None;
+    }
+    let candidates = [&instance.public_ip_address, &instance.ipv6_address, &instance.private_ip_address];
     candidates.into_iter().flatten().find_map(|address| address.parse().ok())
 }
 

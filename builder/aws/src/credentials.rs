@@ -2,6 +2,8 @@
 //! tool or a person, need not start it again.
 
 use crate::clock::Clock;
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, ConfigLoader};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
@@ -91,8 +93,20 @@ impl Renewable {
         let loader = loader(self.0.profile.as_deref(), &self.0.http, &self.0.clock);
         let find = async {
             let config = loader.load().await;
-            let provider = config.credentials_provider().ok_or_else(CredentialsError::not_loaded_no_source)?;
-            provider.provide_credentials().await
+            match &self.0.profile {
+                // The SDK's chain would ask the environment first, whatever profile was named.
+                Some(profile) => {
+                    let settings = ProviderConfig::without_region().with_region(config.region().cloned());
+                    let settings =
+                        settings.with_http_client(self.0.http.clone()).with_time_source(self.0.clock.clone());
+                    let provider = ProfileFileCredentialsProvider::builder().profile_name(profile);
+                    provider.configure(&settings).build().provide_credentials().await
+                }
+                None => {
+                    let provider = config.credentials_provider().ok_or_else(CredentialsError::not_loaded_no_source)?;
+                    provider.provide_credentials().await
+                }
+            }
         };
         timeout(FINDING, find).await.unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(FINDING)))
     }

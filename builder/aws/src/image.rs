@@ -126,6 +126,12 @@ pub(crate) async fn look(
         (true, false) if !force => return known(session, &taken).await,
         _ => {}
     }
+    ensure!(
+        !(force && name.is_some() && is_of(&taken, machine)),
+        "the name {wanted:?} is taken in {} by {}, which is this image: another one (--force) needs another name, or none",
+        session.region,
+        taken.image_id().unwrap_or("it")
+    );
     if name.is_some() || !force {
         bail!(
             "the name {wanted:?} is taken in {} by {}, which is not this image: choose another one with --name, or remove that \

@@ -28,6 +28,10 @@ const FASTER_LEAST: f64 = 2.0;
 const FASTER_BEYOND: f64 = 0.005;
 /// Answers that come within this time of a slowing down are to requests from before it.
 const SETTLING: Duration = Duration::from_millis(200);
+/// So long whoever is next waits at most until it looks at the rate again.
+const GLANCE: Duration = Duration::from_millis(100);
+/// So late a timer may be: its resolution, on a busy machine.
+const SLACK: Duration = Duration::from_millis(20);
 /// Blocks on their way at the same time: 100 connections of 10 requests a second reach all that EBS takes ("Optimize the
 /// performance of the EBS direct APIs"), and fewer suffice close by.
 const MOST_IN_FLIGHT: usize = 64;
@@ -38,6 +42,7 @@ const LEAST_IN_FLIGHT: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Pace {
     state: Mutex<State>,
+    queue: tokio::sync::Mutex<()>,
     freed: Notify,
 }
 
@@ -47,8 +52,8 @@ struct State {
     rate: f64,
     /// The rate that was too much last, or that nothing was too much for yet, 1/s.
     ceiling: f64,
-    /// When the next may start.
-    next: Instant,
+    /// When the last one started.
+    last: Option<Instant>,
     slowed: Option<Instant>,
     /// When the first one started.
     begun: Option<Instant>,
@@ -69,7 +74,7 @@ impl Pace {
             state: Mutex::new(State {
                 rate: FIRST_RATE,
                 ceiling: FIRST_RATE,
-                next: now,
+                last: None,
                 slowed: None,
                 begun: None,
                 in_flight: 0,
@@ -79,22 +84,24 @@ impl Pace {
                 taken: 0,
                 done: Window { start: now, count: 0, before: None },
             }),
+            queue: tokio::sync::Mutex::default(),
             freed: Notify::new(),
         }
     }
 
     /// Waits until one more may start.
     pub(crate) async fn turn(&self) -> Turn<'_> {
+        // In the order in which they ask; and only the first one looks at the rate, which may have changed when it is its turn.
+        let _first = self.queue.lock().await;
         loop {
             let freed = self.freed.notified();
-            let start = self.state().reserve(Instant::now());
-            if let Some(start) = start {
-                // Made first, so that it is given back should nobody wait for it any more.
-                let turn = Turn(self);
-                sleep_until(start).await;
-                return turn;
+            let now = Instant::now();
+            let turn = self.state().take(now);
+            match turn {
+                Ok(()) => return Turn(self),
+                Err(Some(start)) => sleep_until(start.min(now + GLANCE)).await,
+                Err(None) => freed.await,
             }
-            freed.await;
         }
     }
 
@@ -137,15 +144,25 @@ impl Drop for Turn<'_> {
 }
 
 impl State {
-    fn reserve(&mut self, now: Instant) -> Option<Instant> {
+    /// Starts one, or tells when it may; nothing where one must end first.
+    fn take(&mut self, now: Instant) -> Result<(), Option<Instant>> {
         if self.in_flight >= self.most_in_flight {
-            return None;
+            return Err(None);
+        }
+        let start = self.start(now);
+        if start > now {
+            return Err(Some(start));
         }
         self.in_flight += 1;
-        let start = self.next.max(now);
-        self.begun.get_or_insert(start);
-        self.next = start + Duration::from_secs_f64(1.0 / self.rate);
-        Some(start)
+        self.begun.get_or_insert(now);
+        // A timer that was late by some is made up for.
+        self.last = Some(now.checked_sub(SLACK).map_or(start, |earliest| start.max(earliest)));
+        Ok(())
+    }
+
+    /// When the next one may start.
+    fn start(&self, now: Instant) -> Instant {
+        self.last.map_or(now, |last| last + Duration::from_secs_f64(1.0 / self.rate))
     }
 
     fn succeed(&mut self, now: Instant) {
@@ -182,7 +199,7 @@ impl State {
             None => (self.rate, self.rate * MUCH_SLOWER),
         };
         self.rate = self.rate.max(LEAST_RATE);
-        self.next = self.next.max(now + Duration::from_secs_f64(1.0 / self.rate));
+        self.last = self.last.max(Some(now));
     }
 
     fn narrow(&mut self, now: Instant, patience: Duration) {
@@ -242,8 +259,9 @@ mod tests {
         let mut state = pace.state();
         let mut taken = vec![0; seconds as usize];
         let mut now = start;
-        while let Some(at) = state.reserve(now) {
-            now = at;
+        loop {
+            now = state.start(now).max(now);
+            state.take(now).unwrap();
             let second = (now - start).as_secs() as usize;
             let Some(count) = taken.get_mut(second) else { break };
             if *count < limit {
@@ -276,7 +294,8 @@ mod tests {
         assert!(state.rate < 40.0, "{}", state.rate);
         let start = now;
         while state.rate < 900.0 {
-            now = state.reserve(now).unwrap();
+            now = state.start(now).max(now);
+            state.take(now).unwrap();
             state.succeed(now);
             state.in_flight -= 1;
         }

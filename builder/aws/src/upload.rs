@@ -17,11 +17,15 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio::time::sleep;
 
 /// Times that a block is sent which the service calls damaged.
 const SENDINGS: u32 = 4;
+/// So long nothing is said at most: who reads a log has no bar.
+const SILENCE: Duration = Duration::from_secs(10);
 /// Blocks of a region in memory at least.
 const LEAST_SHARE: usize = 4;
 
@@ -110,7 +114,18 @@ impl Pending {
         let (sent, of, bytes) = (blocks.len(), wanted.contents.blocks().len(), blocks.len() as u64 * BLOCK as u64);
         report.step(format!("{}: {}{upon}: send {sent} of {of} blocks, {} MiB", session.region, self.id, bytes >> 20));
         let bar = report.count(&format!("upload to {}", session.region), bytes);
-        let uploaded = self.upload(session, wanted, blocks, bar.as_ref()).await;
+        let done = AtomicUsize::new(0);
+        let upload = self.upload(session, wanted, blocks, (bar.as_ref(), &done));
+        let mut upload = std::pin::pin!(upload);
+        let uploaded = loop {
+            tokio::select! {
+                uploaded = &mut upload => break uploaded,
+                () = sleep(SILENCE) => {
+                    let taken = done.load(Ordering::Relaxed);
+                    report.step(format!("{}: {}: {taken} of {sent} blocks are taken", session.region, self.id));
+                }
+            }
+        };
         uploaded.map_err(|error| self.judge(session, error, true))
     }
 
@@ -119,12 +134,13 @@ impl Pending {
         session: &Session,
         wanted: &Wanted<'_>,
         blocks: &BTreeSet<u32>,
-        bar: &dyn Count,
+        (bar, done): (&dyn Count, &AtomicUsize),
     ) -> Result<()> {
         let mut puts = JoinSet::new();
         let taken = |put: Result<Result<u32>, JoinError>| -> Result<()> {
             self.journal.add(put.context("send a block")??);
             bar.add(BLOCK as u64);
+            done.fetch_add(1, Ordering::Relaxed);
             Ok(())
         };
         for index in blocks {

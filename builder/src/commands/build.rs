@@ -93,6 +93,7 @@ fn build_image(build: Build, source: Source, account: Account, progress: &Progre
     }
     let provenance = ProvenanceFile::begin(build.provenance, None)?;
     let ec2 = Ec2::open(account, build.publishing.all_regions, progress)?;
+    wishes.check(&ec2)?;
     let container = order.fetch(&cache, progress)?;
     let machine = order.machine(container, progress)?;
     let file = cache.nameless()?;

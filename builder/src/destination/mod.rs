@@ -114,11 +114,22 @@ pub fn find(wanted: &Wanted<'_>, surroundings: &Surroundings) -> Result<Destinat
     let asked = wanted.quiet || wanted.ec2 || wanted.profile.is_some() || !wanted.regions.is_empty();
     let profile = match wanted.profile {
         Some(name) => {
-            require(&profiles, name, surroundings)?;
+            require(&profiles, "--profile ", name, surroundings)?;
             Some(name.to_owned())
         }
         None if profiles.in_credentials(OWN_PROFILE) => Some(OWN_PROFILE.to_owned()),
         None if default_chain(&profiles, surroundings) => None,
+        // What was set up for AWS and can't be used is a mistake, and no wish for a disk.
+        None if surroundings.has(&["AWS_PROFILE"]) => {
+            let name = surroundings.variable("AWS_PROFILE").unwrap_or_default();
+            require(&profiles, "AWS_PROFILE=", name, surroundings)?;
+            None
+        }
+        None if surroundings.has(&["AWS_ACCESS_KEY_ID"]) != surroundings.has(&["AWS_SECRET_ACCESS_KEY"]) => {
+            bail!(
+                "of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY only one is set: set both, or none; -o FILE builds a disk image"
+            )
+        }
         // The instance's role is for what is asked for, not for what merely happens there.
         None if asked && surroundings.on_ec2 => None,
         None if asked => bail!(
@@ -142,16 +153,16 @@ fn default_chain(profiles: &Profiles, surroundings: &Surroundings) -> bool {
         || surroundings.has(&["AWS_CONTAINER_CREDENTIALS_FULL_URI"])
 }
 
-fn require(profiles: &Profiles, name: &str, surroundings: &Surroundings) -> Result<()> {
+fn require(profiles: &Profiles, option: &str, name: &str, surroundings: &Surroundings) -> Result<()> {
     let (credentials, config) = (surroundings.credentials.0.display(), surroundings.config.0.display());
     if !profiles.exists(name) {
         let names = profiles.names();
         let there = if names.is_empty() { "none at all".to_owned() } else { names.join(", ") };
-        bail!("--profile {name}: neither {credentials} nor {config} has such a profile; there are: {there}");
+        bail!("{option}{name}: neither {credentials} nor {config} has such a profile; there are: {there}");
     }
     ensure!(
         profiles.gives_credentials(name),
-        "--profile {name}: it has no credentials: give it aws_access_key_id and aws_secret_access_key in {credentials}, \
+        "{option}{name}: it has no credentials: give it aws_access_key_id and aws_secret_access_key in {credentials}, \
          or sso_session, role_arn or credential_process in {config}"
     );
     Ok(())

@@ -69,9 +69,7 @@ fn credentials_are_found_in_the_order_of_their_precedence() {
         let found = found(&Wanted::default(), &surroundings(variables, credentials, config));
         assert_eq!(found, "chain eu-central-1", "{variables:?} {credentials:?} {config:?}");
     }
-    let none: [Case<'_>; 4] = [
-        (&[("AWS_ACCESS_KEY_ID", "a")], "", ""),
-        (&[("AWS_PROFILE", "p")], "[default]\naws_access_key_id=a\naws_secret_access_key=b\n", ""),
+    let none: [Case<'_>; 2] = [
         (&[], "", "[profile p]\nrole_arn = x\n[sso-session s]\nsso_start_url = x\n"),
         (&[], "[default]\nregion = x\n", "[default]\n# role_arn = x\ns3 =\n  role_arn = y\n"),
     ];
@@ -79,6 +77,17 @@ fn credentials_are_found_in_the_order_of_their_precedence() {
         let found = found(&Wanted::default(), &surroundings(variables, credentials, config));
         assert_eq!(found, "disk", "{variables:?} {credentials:?} {config:?}");
     }
+}
+
+#[test]
+fn what_was_set_up_for_aws_and_can_not_be_used_is_no_wish_for_a_disk() {
+    let of =
+        |name, value| found(&Wanted::default(), &surroundings(&[(name, value)], &format!("[default]\n{KEYS}"), ""));
+    assert!(of("AWS_PROFILE", "p").starts_with("AWS_PROFILE=p: neither /h/.aws/credentials nor"));
+    let half = found(&Wanted::default(), &surroundings(&[("AWS_SECRET_ACCESS_KEY", "x")], "", ""));
+    assert!(half.starts_with("of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY only one is set"), "{half}");
+    let file = Wanted { file: true, ..Wanted::default() };
+    assert_eq!(found(&file, &surroundings(&[("AWS_PROFILE", "p")], "", "")), "disk");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::Ec2;
 use super::publish::failures;
 use crate::cli::ec2::AwsCommand;
 use crate::commands::report::print;
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use aws::{Inventory, OurSnapshot, Removed};
 use builder::progress::{Progress, printable};
 use serde_json::{Value, json};
@@ -59,17 +59,30 @@ impl Ec2 {
         let results = self.runtime.block_on(aws::remove(&session, ids, self.teller().as_ref()))?;
         for (id, removed) in results.iter().filter_map(|(id, result)| Some((id, result.as_ref().ok()?))) {
             let what = match removed {
-                Removed::Gone => "was gone already".to_owned(),
+                Removed::Gone => continue,
                 Removed::Image { deleted, kept } => {
-                    let kept = if kept.is_empty() { String::new() } else { format!("; {} stay", kept.join(", ")) };
-                    format!("is removed, and with it {}{kept}", deleted.join(", "))
+                    let kept = if kept.is_empty() {
+                        String::new()
+                    } else {
+                        format!("; {} stays, which another image uses", kept.join(", "))
+                    };
+                    let deleted = if deleted.is_empty() {
+                        String::new()
+                    } else {
+                        format!(", and with it {}", deleted.join(", "))
+                    };
+                    format!("is removed{deleted}{kept}")
                 }
                 Removed::Snapshot => "is removed".to_owned(),
                 Removed::Instance => "is being terminated".to_owned(),
             };
             self.progress.step(format!("{id} {what}"));
         }
-        failures(results.into_iter().map(|(id, result)| (id, result.map(|_| ()))).collect())
+        let told = |removed| match removed {
+            Removed::Gone => bail!("there is none in {region}: it is gone already, or in another region (-r)"),
+            _ => Ok(()),
+        };
+        failures(results.into_iter().map(|(id, result)| (id, result.and_then(told))).collect())
     }
 }
 

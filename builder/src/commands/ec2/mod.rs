@@ -17,6 +17,8 @@ use tokio::runtime::Runtime;
 
 /// Threads that send blocks: encryption and checksums take a processor some hundred of them a second.
 const THREADS: usize = 4;
+/// A region that every account of AWS's main partition has.
+const ALWAYS_THERE: &str = "us-east-1";
 
 /// An account that answers, and the regions that are meant.
 pub(crate) struct Ec2 {
@@ -40,11 +42,8 @@ impl Ec2 {
         if all_regions {
             regions = runtime.block_on(aws::regions(&first))?;
             anyhow::ensure!(!regions.is_empty(), "--all-regions: AWS tells of none that is enabled for this account");
-        } else if let Err(error) = runtime.block_on(aws::check_regions(&first, &regions))
-            // Not being allowed to ask is no reason to stop: the call is of use, and not needed.
-            && !error.is::<aws::Failure>()
-        {
-            return Err(error);
+        } else {
+            runtime.block_on(check_regions(&account, &regions))?;
         }
         progress.step(format!("account {} as {}, in {}", identity.account, identity.arn, regions.join(", ")));
         Ok(Ec2 { runtime, account, regions, progress: progress.clone() })
@@ -72,6 +71,18 @@ impl Ec2 {
     fn state() -> Result<aws::State> {
         aws::State::open(&cache::directory()?.join("aws"))
     }
+}
+
+/// Tells of a name that is no region's, as far as that can be learned: not being allowed to ask is no reason to stop.
+async fn check_regions(account: &aws::Account, regions: &[String]) -> Result<()> {
+    // The first one may be the one that is none.
+    for asked in regions.iter().map(String::as_str).take(1).chain([ALWAYS_THERE]) {
+        match aws::check_regions(&account.region(asked), regions).await {
+            Err(error) if error.is::<aws::Failure>() => {}
+            told => return told,
+        }
+    }
+    Ok(())
 }
 
 /// A name that is no region's has no address either.

@@ -69,6 +69,19 @@ impl<'a> Wishes<'a> {
         let encryption = encryption(publishing.encrypted, publishing.kms_key.as_deref())?;
         Ok(Wishes { publishing, encryption, launch })
     }
+
+    /// Whether they can be fulfilled in these regions.
+    pub(crate) fn check(&self, ec2: &Ec2) -> Result<()> {
+        let Encryption::Key(key) = &self.encryption else { return Ok(()) };
+        match ec2.regions.iter().find(|region| *region != key.region()) {
+            Some(other) => bail!(
+                "--kms-key {}: a key is used in its own region, {}, and {other} is meant, too",
+                key.as_str(),
+                key.region()
+            ),
+            None => Ok(()),
+        }
+    }
 }
 
 pub(super) fn encryption(encrypted: bool, key: Option<&str>) -> Result<Encryption> {
@@ -96,6 +109,7 @@ pub(crate) fn publish(command: &Publish, progress: &Progress) -> Result<()> {
     let extents = extents(path)?;
     let file = File::open(path).with_context(|| format!("open {shown}"))?;
     let ec2 = Ec2::open(account, command.publishing.all_regions, progress)?;
+    wishes.check(&ec2)?;
     progress.step(format!("read {shown}"));
     let (report, blocks) = thread::scope(|scope| {
         let report = scope.spawn(|| inspect(path));
