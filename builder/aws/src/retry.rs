@@ -86,6 +86,8 @@ impl<'a> Patience<'a> {
 const MOST_CORRECTIONS: u32 = 3;
 /// Times that new credentials are looked for in a call: what gives others each time may give none that AWS takes.
 const MOST_RENEWALS: u32 = 3;
+/// Pauses that double where the pace is kept as well.
+const SHORT_PAUSES: u32 = 2;
 /// Characters of an answer's message that are told.
 const MOST_OF_MESSAGE: usize = 2000;
 
@@ -137,7 +139,9 @@ impl Session {
                 Kind::Missing if start.elapsed() < patience.missing => {}
                 _ => return Err(failure),
             }
-            let pause = self.timing.pause_after(tries);
+            // Where a pace is kept, that is what slows down.
+            let paced = patience.pace.is_some() && failure.kind == Kind::Throttled;
+            let pause = self.timing.pause_after(if paced { tries.min(SHORT_PAUSES) } else { tries });
             tries = tries.saturating_add(1);
             if start.elapsed() + pause > patience.call {
                 return Err(failure.after(tries, start.elapsed()));
