@@ -235,6 +235,10 @@ async fn put(session: &Session, id: &str, disk: &Arc<File>, index: u32, digest: 
                 if BlockDigest::of(&block) != *digest {
                     bail!("block {index} of the disk has changed since the disk was made: make it again");
                 }
+                let now = session.snapshot(id).await?.and_then(|snapshot| snapshot.state);
+                if !failure.damaged && now.is_some_and(|state| state != SnapshotState::Pending) {
+                    return Err(failure.into());
+                }
                 sleep(session.timing.pause_after(sending)).await;
             }
             Err(failure) => return Err(failure.into()),
