@@ -151,17 +151,6 @@ fn unhex(text: &str) -> Option<BlockDigest> {
     Some(BlockDigest(digest))
 }
 
-/// The blocks that ranges of bytes touch, which ascend.
-#[must_use]
-pub fn blocks_of(ranges: &[std::ops::Range<u64>]) -> Vec<u32> {
-    let mut blocks = std::collections::BTreeSet::new();
-    for range in ranges.iter().filter(|range| !range.is_empty()) {
-        let (first, last) = (range.start / BLOCK as u64, (range.end - 1) / BLOCK as u64);
-        blocks.extend((first..=last).filter_map(|block| u32::try_from(block).ok()));
-    }
-    blocks.into_iter().collect()
-}
-
 /// Reads a block of a disk; what lies behind its end is zeros.
 ///
 /// # Errors
@@ -222,11 +211,5 @@ mod tests {
         let both = [digests[0].0, digests[1].0].concat();
         assert_eq!(linear_checksum(digests.iter()), STANDARD.encode(Sha256::digest(both)));
         assert!(BlockDigest::of(&vec![0; BLOCK]).is_of_zeros() && !digests[0].is_of_zeros());
-    }
-
-    #[test]
-    fn a_range_touches_whole_blocks() {
-        let block = BLOCK as u64;
-        assert_eq!(blocks_of(&[0..1, block - 1..block + 1, 5 * block..6 * block, 3..3]), [0, 1, 5]);
     }
 }

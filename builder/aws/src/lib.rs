@@ -44,7 +44,7 @@ mod verify;
 pub use account::{Access, Account, Identity, Session};
 pub use aws_credential_types::Credentials;
 pub use check::Check;
-pub use contents::{BLOCK, BlockDigest, Contents, blocks_of, read_block};
+pub use contents::{BLOCK, BlockDigest, Contents, read_block};
 pub use encryption::{Encryption, KeyArn};
 pub use failure::{Failure, Kind};
 pub use image::{Architecture, Machine};
