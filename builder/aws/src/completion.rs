@@ -1,9 +1,9 @@
 //! Whether a snapshot is complete, or will ever be.
 
 use crate::account::Session;
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
+use crate::remove::delete_snapshot;
 use crate::report::Report;
-use crate::retry::Patience;
 use anyhow::{Result, bail};
 use aws_sdk_ec2::types::SnapshotState;
 use std::time::Duration;
@@ -80,10 +80,7 @@ pub(crate) async fn fate(session: &Session, id: &str, patience: Duration) -> Res
 
 /// Removes a snapshot that is of no use. Not being allowed to is said, and no failure.
 pub(crate) async fn discard(session: &Session, id: &str, report: &dyn Report) {
-    let ask = || session.ec2.delete_snapshot().snapshot_id(id).send();
-    if let Err(failure) = session.call("ec2:DeleteSnapshot", Patience::ordinary(&session.timing), ask).await
-        && failure.kind != Kind::Missing
-    {
+    if let Err(failure) = delete_snapshot(session, id, false).await {
         report.warn(format!("{}: {id} is left behind (builder aws rm {id}): {failure}", session.region));
     }
 }

@@ -4,10 +4,11 @@ use crate::account::Session;
 use crate::contents::hex;
 use crate::describe::filter;
 use crate::encryption::Encryption;
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
+use crate::remove::deregister;
 use crate::retry::Patience;
 use crate::tags::{self, Tags};
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use aws_sdk_ec2::operation::register_image::RegisterImageOutput;
 use aws_sdk_ec2::types::{
     ArchitectureValues, BlockDeviceMapping, BootModeValues, EbsBlockDevice, Image, ImageState, ImdsSupportValues,
@@ -209,16 +210,8 @@ fn is_failed(image: &Image) -> bool {
 /// Gives the name of an image free that came to nothing. Its snapshot is used again.
 async fn remove_failed(session: &Session, image: &Image) -> Result<()> {
     let id = image.image_id().unwrap_or_default();
-    let ask = || session.ec2.deregister_image().image_id(id).send();
-    match session.call("ec2:DeregisterImage", Patience::ordinary(&session.timing), ask).await {
-        Ok(_) => Ok(()),
-        Err(failure) if failure.kind == Kind::Missing => Ok(()),
-        Err(failure) => {
-            let hint =
-                format!("{id} in {} has failed, and has the name: remove it first (builder aws rm)", session.region);
-            Err(anyhow::Error::from(failure).context(hint))
-        }
-    }
+    let hint = || format!("{id} in {} has failed, and has the name: remove it first (builder aws rm)", session.region);
+    deregister(session, id).await.with_context(hint)
 }
 
 /// The image of a name.

@@ -6,7 +6,7 @@ pub(crate) mod publish;
 mod teller;
 
 use crate::cli::ec2::AccessArgs;
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use aws::{Access, Session};
 use builder::cache;
 use builder::destination::{self, Destination, Surroundings, Wanted};
@@ -41,7 +41,7 @@ impl Ec2 {
         let identity = runtime.block_on(first.identity()).map_err(|failure| unreached(&first, failure))?;
         if all_regions {
             regions = runtime.block_on(aws::regions(&first))?;
-            anyhow::ensure!(!regions.is_empty(), "--all-regions: AWS tells of none that is enabled for this account");
+            ensure!(!regions.is_empty(), "--all-regions: AWS tells of none that is enabled for this account");
         } else {
             runtime.block_on(check_regions(&account, &regions))?;
         }
@@ -51,12 +51,7 @@ impl Ec2 {
 
     /// As the commands that do nothing but talk to AWS name an account.
     pub(crate) fn of(access: &AccessArgs, all_regions: bool, progress: &Progress) -> Result<Self> {
-        let (regions, profile) = (&access.region[..], access.profile.as_deref());
-        let wanted = Wanted { file: false, quiet: false, ec2: true, regions, profile };
-        match destination::find(&wanted, &Surroundings::of_process())? {
-            Destination::Ec2(account) => Ec2::open(account, all_regions, progress),
-            Destination::Disk => unreachable!("an image of EC2 was asked for"),
-        }
+        Ec2::open(account(access)?, all_regions, progress)
     }
 
     fn sessions(&self) -> Vec<Session> {
@@ -70,6 +65,16 @@ impl Ec2 {
     /// What is kept between two runs.
     fn state() -> Result<aws::State> {
         aws::State::open(&cache::directory()?.join("aws"))
+    }
+}
+
+/// The account that is meant where nothing else can be.
+fn account(access: &AccessArgs) -> Result<destination::Account> {
+    let (regions, profile) = (&access.region[..], access.profile.as_deref());
+    let wanted = Wanted { file: false, quiet: false, ec2: true, regions, profile };
+    match destination::find(&wanted, &Surroundings::of_process())? {
+        Destination::Ec2(account) => Ok(account),
+        Destination::Disk => bail!("there are no AWS credentials"),
     }
 }
 

@@ -8,7 +8,6 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use aws::{Architecture, Contents, Encryption, KeyArn, Launch, Machine, Order, Published};
 use builder::blocks::{self, Block};
 use builder::cleanup::on_interrupt;
-use builder::destination::{self, Destination, Surroundings, Wanted};
 use builder::inspect::{extents, inspect};
 use builder::progress::{Progress, mebibytes, printable};
 use builder::provenance::Provenance;
@@ -96,16 +95,7 @@ pub(super) fn encryption(encrypted: bool, key: Option<&str>) -> Result<Encryptio
 pub(crate) fn publish(command: &Publish, progress: &Progress) -> Result<()> {
     let (path, shown) = (&command.disk, command.disk.display());
     let wishes = Wishes::new(&command.publishing)?;
-    let wanted = Wanted {
-        file: false,
-        quiet: command.report.quiet,
-        ec2: true,
-        regions: &command.publishing.access.region,
-        profile: command.publishing.access.profile.as_deref(),
-    };
-    let Destination::Ec2(account) = destination::find(&wanted, &Surroundings::of_process())? else {
-        bail!("there are no AWS credentials");
-    };
+    let account = super::account(&command.publishing.access)?;
     let extents = extents(path)?;
     let file = File::open(path).with_context(|| format!("open {shown}"))?;
     let ec2 = Ec2::open(account, command.publishing.all_regions, progress)?;
