@@ -31,11 +31,17 @@ impl BlockDigest {
         STANDARD.encode(self.0)
     }
 
+    /// That of a block of zeros.
+    #[must_use]
+    pub fn of_zeros() -> Self {
+        static ZEROS: LazyLock<BlockDigest> = LazyLock::new(|| BlockDigest::of(&vec![0; BLOCK]));
+        *ZEROS
+    }
+
     /// Whether it is that of a block of zeros.
     #[must_use]
     pub fn is_of_zeros(&self) -> bool {
-        static ZEROS: LazyLock<BlockDigest> = LazyLock::new(|| BlockDigest::of(&vec![0; BLOCK]));
-        self == &*ZEROS
+        *self == BlockDigest::of_zeros()
     }
 }
 
@@ -45,8 +51,13 @@ impl fmt::Debug for BlockDigest {
     }
 }
 
-/// The blocks of a disk that matter: those with something of a partition or of its tables in them. What lies behind the last one,
-/// up to the volume's end, nobody reads.
+/// What the identities of whole volumes start with ([`Contents::id`]).
+const WHOLE_VOLUME: &str = "2-";
+/// Digits of a digest.
+const DIGITS: usize = 64;
+
+/// What a volume holds: the blocks of a disk with something of a partition or of its tables in them, and nothing else. Any other block
+/// of the volume is zeros, or was never written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contents {
     volume: u32,
@@ -88,17 +99,19 @@ impl Contents {
         Some(&self.blocks[at].1)
     }
 
-    /// What names it: the same for the same contents, wherever and whenever the disk was made.
+    /// What names it: the same for the same contents, wherever and whenever the disk was made. A snapshot of this name has them, and
+    /// nothing else is readable in its whole volume. The names of older builders, which did not see to the latter, are others
+    /// ([`is_of_old_kind`]).
     #[must_use]
     pub fn id(&self) -> String {
         let mut hasher = Sha256::new();
-        hasher.update(b"NanoOS contents 1\n");
+        hasher.update(b"NanoOS contents 2\n");
         hasher.update(self.volume.to_le_bytes());
         for (index, digest) in &self.blocks {
             hasher.update(index.to_le_bytes());
             hasher.update(digest.0);
         }
-        hex(&hasher.finalize())
+        format!("{WHOLE_VOLUME}{}", hex(&hasher.finalize()))
     }
 
     /// As text, a line for each block, to be kept in a file.
@@ -124,6 +137,21 @@ impl Contents {
     }
 }
 
+/// Whether this is an identity as [`Contents::id`] makes it.
+pub(crate) fn is_of_whole_volume(id: &str) -> bool {
+    id.strip_prefix(WHOLE_VOLUME).is_some_and(are_digits)
+}
+
+/// Whether this is an identity of contents as earlier builders made it: their snapshots may hold blocks of other images beside these
+/// contents.
+pub(crate) fn is_of_old_kind(id: &str) -> bool {
+    are_digits(id)
+}
+
+fn are_digits(text: &str) -> bool {
+    text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// The checksum over blocks that were written, in the order of their indexes (EBS direct APIs, CompleteSnapshot, "LINEAR").
 pub(crate) fn linear_checksum<'a>(digests: impl Iterator<Item = &'a BlockDigest>) -> String {
     let mut hasher = Sha256::new();
@@ -142,7 +170,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 fn unhex(text: &str) -> Option<BlockDigest> {
     let mut digest = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
+    if text.len() != DIGITS || !text.is_ascii() {
         return None;
     }
     for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks(2)) {
@@ -200,6 +228,9 @@ mod tests {
         {
             assert_ne!(contents(other).unwrap().id(), one.id());
         }
+        assert!(is_of_whole_volume(&one.id()) && !is_of_old_kind(&one.id()));
+        assert!(is_of_old_kind(&"0f".repeat(32)) && !is_of_whole_volume(&"0f".repeat(32)));
+        assert!(!is_of_whole_volume("2-../../etc/passwd") && !is_of_old_kind("swap"));
         for bad in ["", "x", "0 12", "1 é", &format!("0 {}", "g".repeat(64)), &"0 \n".repeat(3)] {
             assert!(Contents::parse(bad).is_err(), "{bad:?}");
         }

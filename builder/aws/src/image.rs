@@ -1,7 +1,7 @@
 //! An AMI of a snapshot.
 
 use crate::account::Session;
-use crate::contents::hex;
+use crate::contents::{hex, is_of_old_kind};
 use crate::describe::filter;
 use crate::encryption::Encryption;
 use crate::failure::Failure;
@@ -134,9 +134,11 @@ pub(crate) async fn look(
         taken.image_id().unwrap_or("it")
     );
     if name.is_some() || !force {
+        let old = tags::find(taken.tags(), tags::CONTENT).is_some_and(is_of_old_kind);
+        let what = if old { "an earlier builder's image" } else { "not this image" };
         bail!(
-            "the name {wanted:?} is taken in {} by {}, which is not this image: choose another one with --name, or remove that \
-             one first (builder aws rm)",
+            "the name {wanted:?} is taken in {} by {}, which is {what}: choose another one with --name, or remove that one first \
+             (builder aws rm)",
             session.region,
             taken.image_id().unwrap_or("another image")
         );

@@ -1,6 +1,7 @@
 //! What we made in a region, known by its tags.
 
 use crate::account::Session;
+use crate::contents::is_of_old_kind;
 use crate::describe::filter;
 use crate::image::source_of;
 use crate::instance::state;
@@ -43,6 +44,8 @@ pub struct OurImage {
     pub snapshots: Vec<String>,
     /// `available`, `pending`, `failed`, …
     pub state: String,
+    /// Whether an earlier builder made it, which did not see to it that nothing of other images is readable in its volume.
+    pub old_kind: bool,
 }
 
 /// A snapshot of ours.
@@ -60,6 +63,8 @@ pub struct OurSnapshot {
     pub content: String,
     /// Images of the account that use it, ours or not.
     pub used_by: Vec<String>,
+    /// As [`OurImage::old_kind`].
+    pub old_kind: bool,
 }
 
 /// An instance of a launch check.
@@ -146,6 +151,7 @@ fn our_image(image: &Image) -> Option<OurImage> {
         id: image.image_id.clone()?,
         name: image.name.clone().unwrap_or_default(),
         created: image.creation_date.clone().unwrap_or_default(),
+        old_kind: is_of_old_kind(&content),
         content,
         source: source_of(description).to_owned(),
         snapshots: snapshots_of(image).map(ToOwned::to_owned).collect(),
@@ -155,8 +161,10 @@ fn our_image(image: &Image) -> Option<OurImage> {
 
 fn our_snapshot(snapshot: &Snapshot, users: &BTreeMap<String, BTreeSet<String>>) -> Option<OurSnapshot> {
     let id = snapshot.snapshot_id.clone()?;
+    let content = tags::find(snapshot.tags(), tags::CONTENT)?.to_owned();
     Some(OurSnapshot {
-        content: tags::find(snapshot.tags(), tags::CONTENT)?.to_owned(),
+        old_kind: is_of_old_kind(&content),
+        content,
         state: snapshot.state.as_ref().map_or("unknown", |state| state.as_str()).to_owned(),
         size: snapshot.volume_size.and_then(|size| u32::try_from(size).ok()).unwrap_or_default(),
         started: snapshot.start_time.and_then(|time| SystemTime::try_from(time).ok()),

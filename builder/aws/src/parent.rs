@@ -1,49 +1,88 @@
 //! The earlier snapshot that a new one is built upon, so that only what differs is sent.
+//!
+//! A child has its parent's blocks wherever it is not written. So a snapshot is a parent only where EBS lists every block that it has,
+//! of itself or of its own parents; those that lie beside the new contents are overwritten with zeros. It is of the same repository,
+//! too, so that no fault in this can show one application's data to another.
 
 use crate::account::Session;
-use crate::contents::{BLOCK, BlockDigest, Contents};
-use crate::describe::{filter, next_page};
+use crate::contents::{BlockDigest, Contents, is_of_whole_volume};
+use crate::describe::filter;
 use crate::encryption::Encryption;
 use crate::failure::{Failure, Kind};
+use crate::read::{Listed, get, list};
 use crate::report::Report;
 use crate::retry::Patience;
 use crate::state::State;
 use crate::tags;
-use aws_sdk_ec2::error::ConnectorError;
-use aws_sdk_ec2::error::SdkError;
 use aws_sdk_ec2::types::Snapshot;
-use std::collections::BTreeMap;
-use tokio::task::JoinSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Blocks that are read of a snapshot whose contents are not known here, to see whether reading the others is worth it.
+const SAMPLES: usize = 8;
+/// The newest snapshots whose contents are compared.
+const CANDIDATES: usize = 100;
+
+type Blocks = BTreeMap<u32, BlockDigest>;
 
 /// A snapshot to build upon.
 #[derive(Debug, Clone)]
 pub(crate) struct Parent {
     pub(crate) id: String,
-    /// What is known to be in it. A block that is not known here may hold anything.
-    known: BTreeMap<u32, BlockDigest>,
+    /// Every block that it has.
+    listed: BTreeSet<u32>,
+    /// What is known to be in some of them.
+    known: Blocks,
+    /// Whether the others read as zeros: it is not encrypted (EBS direct APIs, "Write snapshots").
+    reads_as_zeros: bool,
 }
 
-/// Blocks that are read of a snapshot whose contents are not known here, to see whether reading the others is worth it.
-const SAMPLES: usize = 8;
-/// Blocks that are read at the same time.
-const READS: usize = 32;
-/// The newest snapshots whose contents are compared.
-const CANDIDATES: usize = 100;
-
 impl Parent {
-    pub(crate) fn of(id: &str, contents: &Contents) -> Self {
-        Parent { id: id.to_owned(), known: contents.blocks().iter().copied().collect() }
+    fn new(id: &str, listed: &Listed, known: Blocks, encrypted: Option<bool>) -> Self {
+        Parent {
+            id: id.to_owned(),
+            listed: listed.keys().copied().collect(),
+            known,
+            reads_as_zeros: encrypted == Some(false),
+        }
+    }
+
+    /// That of a snapshot which was begun earlier. `state` tells its contents where they are to count.
+    pub(crate) async fn of_pending(session: &Session, id: &str, state: Option<&State>) -> Result<Self, Failure> {
+        let listed = list(session, id).await?;
+        let snapshot = session.snapshot(id).await?;
+        let contents = snapshot.as_ref().and_then(|snapshot| contents_of(snapshot, state?));
+        let encrypted = snapshot.and_then(|snapshot| snapshot.encrypted);
+        Ok(Parent::new(id, &listed, contents.map_or_else(Blocks::new, |contents| known(&contents)), encrypted))
     }
 
     /// Whether it has this block.
     pub(crate) fn has(&self, index: u32, digest: &BlockDigest) -> bool {
-        self.known.get(&index) == Some(digest)
+        if self.listed.contains(&index) {
+            self.known.get(&index) == Some(digest)
+        } else {
+            self.reads_as_zeros && digest.is_of_zeros()
+        }
+    }
+
+    /// The blocks that it has beside the contents.
+    pub(crate) fn beside<'a>(&'a self, contents: &'a Contents) -> impl Iterator<Item = u32> + 'a {
+        self.listed.iter().copied().filter(|index| contents.get(*index).is_none())
     }
 
     /// How many blocks are sent for the contents upon it.
     fn sends(&self, contents: &Contents) -> usize {
-        contents.blocks().iter().filter(|(index, digest)| !self.has(*index, digest)).count()
+        let differ = contents.blocks().iter().filter(|(index, digest)| !self.has(*index, digest)).count();
+        differ + self.beside(contents).count()
     }
+}
+
+fn known(contents: &Contents) -> Blocks {
+    contents.blocks().iter().copied().collect()
+}
+
+/// The contents of a snapshot, where they are known here.
+fn contents_of(snapshot: &Snapshot, state: &State) -> Option<Contents> {
+    state.contents(tags::find(snapshot.tags(), tags::CONTENT)?)
 }
 
 /// What a parent is looked for.
@@ -75,20 +114,45 @@ impl Search<'_> {
                 });
             }
         }
-        let known = |snapshot: &Snapshot| {
-            let contents = state.contents(tags::find(snapshot.tags(), tags::CONTENT)?)?;
-            Some(Parent::of(snapshot.snapshot_id()?, &contents))
-        };
-        let best = found.iter().filter_map(known).min_by_key(|parent| parent.sends(self.contents));
-        let sends = best.as_ref().map_or(usize::MAX, |parent| parent.sends(self.contents));
         let alone = self.sends_alone(&found);
+        let (mut best, mut sends) = (None, alone);
+        let known_here = found.iter().filter_map(|snapshot| Some((snapshot, contents_of(snapshot, state)?)));
+        let closest = known_here.min_by_key(|(_, contents)| self.differs(contents));
+        if let Some((snapshot, contents)) = closest.filter(|(_, contents)| self.differs(contents) < alone)
+            && let Some(parent) = self.listed(session, snapshot, &contents, report).await
+            && parent.sends(self.contents) < sends
+        {
+            sends = parent.sends(self.contents);
+            best = Some(parent);
+        }
         if sends > alone / 2
             && let Some(read) = self.read_newest(session, &found, state, report).await
-            && read.sends(self.contents) < sends.min(alone)
+            && read.sends(self.contents) < sends
         {
-            return Ok(Some(read));
+            best = Some(read);
         }
-        Ok(best.filter(|_| sends < alone))
+        Ok(best)
+    }
+
+    /// About how many blocks are sent upon a snapshot with other contents: those that differ, and those that it has beside ours.
+    fn differs(&self, other: &Contents) -> usize {
+        let differ = self.contents.blocks().iter().filter(|(index, digest)| other.get(*index) != Some(digest));
+        let beside =
+            |(index, digest): &&(u32, BlockDigest)| self.contents.get(*index).is_none() && !digest.is_of_zeros();
+        differ.count() + other.blocks().iter().filter(beside).count()
+    }
+
+    /// A snapshot whose contents are known here, as a parent.
+    async fn listed(
+        &self,
+        session: &Session,
+        snapshot: &Snapshot,
+        contents: &Contents,
+        report: &dyn Report,
+    ) -> Option<Parent> {
+        let id = snapshot.snapshot_id()?;
+        let listed = learned(session, id, list(session, id).await, report)?;
+        Some(Parent::new(id, &listed, known(contents), snapshot.encrypted))
     }
 
     /// How many blocks are sent without a parent: zeros are none of them where nothing is encrypted, and upon a parent they are.
@@ -97,7 +161,7 @@ impl Search<'_> {
         self.contents.blocks().iter().filter(|(_, digest)| zeros || !digest.is_of_zeros()).count()
     }
 
-    /// Whether a snapshot may be the parent (EBS direct APIs, StartSnapshot, "ParentSnapshotId").
+    /// Whether a snapshot may be the parent, as EBS has it (EBS direct APIs, StartSnapshot, "ParentSnapshotId") and as we do.
     fn permits(&self, snapshot: &Snapshot) -> bool {
         let size = snapshot.volume_size.and_then(|size| u32::try_from(size).ok());
         let asked = self.encryption.to_string();
@@ -109,10 +173,12 @@ impl Search<'_> {
         by_key
             && size.is_some_and(|size| size <= self.contents.volume())
             && tags::find(snapshot.tags(), tags::ENCRYPTION) == Some(&asked)
+            && !self.repository.is_empty()
+            && tags::find(snapshot.tags(), tags::REPOSITORY) == Some(self.repository)
+            && tags::find(snapshot.tags(), tags::CONTENT).is_some_and(is_of_whole_volume)
     }
 
-    /// Reads the newest snapshot of the same repository that is not known here, as after a build on another machine. Not being
-    /// allowed to is no failure: then all is sent.
+    /// Reads the newest snapshot, unless its contents are known here, as after a build on another machine.
     async fn read_newest(
         &self,
         session: &Session,
@@ -120,44 +186,27 @@ impl Search<'_> {
         state: &State,
         report: &dyn Report,
     ) -> Option<Parent> {
-        let newest = found.iter().find(|snapshot| {
-            tags::find(snapshot.tags(), tags::REPOSITORY) == Some(self.repository) && !self.repository.is_empty()
-        })?;
-        let content = tags::find(newest.tags(), tags::CONTENT)?;
+        let newest = found.first()?;
+        let (id, content) = (newest.snapshot_id()?, tags::find(newest.tags(), tags::CONTENT)?);
         if state.contents(content).is_some() {
             return None;
         }
-        let id = newest.snapshot_id()?;
-        match self.read(session, id).await {
-            Ok(Some(known)) => {
-                let parent = Parent { id: id.to_owned(), known };
-                let whole = Contents::new(parent.known.iter().map(|(index, digest)| (*index, *digest)).collect());
-                // What was left out when it was sent, or is an older one's, can't be told from what is its own.
-                if let Ok(whole) = whole
-                    && whole.id() == content
-                {
-                    let _ = state.keep(&whole);
-                }
-                Some(parent)
-            }
-            Ok(None) => None,
-            Err(failure) if failure.kind == Kind::Denied => {
-                report
-                    .step(format!("{}: {id} is not compared with: {} is not allowed", session.region, failure.action));
-                None
-            }
-            Err(failure) => {
-                report.step(format!("{}: {id} is not compared with: {failure}", session.region));
-                None
-            }
+        let (listed, known) = learned(session, id, self.read(session, id).await, report)??;
+        // What was left out when it was sent, or is an older one's, can't be told from what is its own.
+        let whole = Contents::new(known.iter().map(|(index, digest)| (*index, *digest)).collect());
+        if let Ok(whole) = whole
+            && whole.id() == content
+        {
+            let _ = state.keep(&whole);
         }
+        Some(Parent::new(id, &listed, known, newest.encrypted))
     }
 
-    /// The blocks of a snapshot that lie where ours do; `None` where few are the same.
-    async fn read(&self, session: &Session, id: &str) -> Result<Option<BTreeMap<u32, BlockDigest>>, Failure> {
-        let there = list(session, id).await?;
-        let common: Vec<(u32, String)> =
-            there.into_iter().filter(|(index, _)| self.contents.get(*index).is_some()).collect();
+    /// The blocks of a snapshot, and what those hold that lie where ours do; `None` where few of them are the same.
+    async fn read(&self, session: &Session, id: &str) -> Result<Option<(Listed, Blocks)>, Failure> {
+        let listed = list(session, id).await?;
+        let common = listed.iter().filter(|(index, _)| self.contents.get(**index).is_some());
+        let common: Vec<(u32, String)> = common.map(|(index, token)| (*index, token.clone())).collect();
         let step = common.len().div_ceil(SAMPLES).max(1);
         let (samples, others): (Vec<_>, Vec<_>) =
             common.into_iter().enumerate().partition(|(position, _)| position % step == 0);
@@ -168,8 +217,19 @@ impl Search<'_> {
             return Ok(None);
         }
         known.extend(get(session, id, plain(others)).await?);
-        Ok(Some(known))
+        Ok(Some((listed, known)))
     }
+}
+
+/// What was learned of a snapshot. Where that may not be, or does not succeed, it is no parent, and all is sent; that is no failure.
+fn learned<T>(session: &Session, id: &str, learned: Result<T, Failure>, report: &dyn Report) -> Option<T> {
+    let why = match learned {
+        Ok(learned) => return Some(learned),
+        Err(failure) if failure.kind == Kind::Denied => format!("{} is not allowed", failure.action),
+        Err(failure) => failure.to_string(),
+    };
+    report.step(format!("{}: {id} is not built upon: {why}", session.region));
+    None
 }
 
 /// `None` where this may not be asked.
@@ -177,72 +237,4 @@ async fn encrypted_by_default(session: &Session) -> Option<bool> {
     let ask = || session.ec2.get_ebs_encryption_by_default().send();
     let answer = session.call("ec2:GetEbsEncryptionByDefault", Patience::first(&session.timing), ask).await;
     answer.ok()?.ebs_encryption_by_default
-}
-
-/// The blocks that a snapshot has, with the tokens to read them.
-async fn list(session: &Session, id: &str) -> Result<Vec<(u32, String)>, Failure> {
-    let mut blocks = Vec::new();
-    let mut next: Option<String> = None;
-    loop {
-        let ask = || session.ebs.list_snapshot_blocks().snapshot_id(id).set_next_token(next.clone()).send();
-        let page = session.call("ebs:ListSnapshotBlocks", Patience::ordinary(&session.timing), ask).await?;
-        let block =
-            |block: aws_sdk_ebs::types::Block| Some((u32::try_from(block.block_index?).ok()?, block.block_token?));
-        blocks.extend(page.blocks.unwrap_or_default().into_iter().filter_map(block));
-        next = next_page("ebs:ListSnapshotBlocks", &session.region, next.as_ref(), page.next_token)?;
-        if next.is_none() {
-            return Ok(blocks);
-        }
-    }
-}
-
-/// Digests of blocks of a snapshot.
-async fn get(session: &Session, id: &str, blocks: Vec<(u32, String)>) -> Result<BTreeMap<u32, BlockDigest>, Failure> {
-    let mut digests = BTreeMap::new();
-    let mut reads = JoinSet::new();
-    for (index, token) in blocks {
-        if reads.len() >= READS
-            && let Some(read) = reads.join_next().await
-        {
-            digests.extend(joined(session, read)?);
-        }
-        let (session, id) = (session.clone(), id.to_owned());
-        reads.spawn(async move { Ok((index, get_one(&session, &id, index, &token).await?)) });
-    }
-    while let Some(read) = reads.join_next().await {
-        digests.extend(joined(session, read)?);
-    }
-    Ok(digests)
-}
-
-type Read = Result<(u32, BlockDigest), Failure>;
-
-fn joined(
-    session: &Session,
-    read: Result<Read, tokio::task::JoinError>,
-) -> Result<Option<(u32, BlockDigest)>, Failure> {
-    match read {
-        Ok(read) => read.map(Some),
-        Err(error) => Err(Failure::unexpected("ebs:GetSnapshotBlock", &session.region, error.to_string())),
-    }
-}
-
-async fn get_one(session: &Session, id: &str, index: u32, token: &str) -> Result<BlockDigest, Failure> {
-    let ask = || async {
-        let call = session.ebs.get_snapshot_block().snapshot_id(id).block_index(index.cast_signed()).block_token(token);
-        let mut body = call.send().await?.block_data;
-        let mut block = Vec::with_capacity(BLOCK);
-        while let Some(part) = body.next().await {
-            block.extend(part.map_err(|error| SdkError::dispatch_failure(ConnectorError::io(error.into())))?);
-            if block.len() > BLOCK {
-                break;
-            }
-        }
-        if block.len() != BLOCK {
-            let short = std::io::Error::other(format!("{} bytes of a block", block.len()));
-            return Err(SdkError::dispatch_failure(ConnectorError::io(short.into())));
-        }
-        Ok(BlockDigest::of(&block))
-    };
-    session.call("ebs:GetSnapshotBlock", Patience::ordinary(&session.timing), ask).await
 }

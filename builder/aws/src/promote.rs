@@ -1,14 +1,17 @@
 //! The very same image elsewhere: copied to other regions, or shared with other accounts.
 
 use crate::account::{Account, Session};
+use crate::contents::is_of_old_kind;
 use crate::copy::{Original, copy};
 use crate::describe::filter;
 use crate::encryption::Encryption;
 use crate::image::available;
+use crate::inventory::{one_of, snapshots_of};
 use crate::report::Report;
 use crate::share::share;
 use crate::tags;
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail, ensure};
+use aws_sdk_ec2::types::{Image, Snapshot};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -121,12 +124,32 @@ async fn original(session: &Session, id: &str, report: &dyn Report) -> Result<Or
     let Some(image) = session.images(&this).await?.pop() else {
         bail!("{id} in {} has just been removed", session.region)
     };
+    check_kind(session, &image).await?;
     if tags::find(image.tags(), tags::CONTENT).is_none() {
         report.warn(format!(
             "{id} has no tags that tell where it comes from: builder did not make it, or they were removed"
         ));
     }
     Original::of(session, image).await
+}
+
+/// What an earlier builder made is no other region's and no other account's business.
+async fn check_kind(session: &Session, image: &Image) -> Result<()> {
+    let ids: Vec<&str> = snapshots_of(image).collect();
+    let snapshots = match ids[..] {
+        [] => Vec::new(),
+        _ => session.snapshots(&[one_of("snapshot-id", &ids)]).await?,
+    };
+    let mut contents = snapshots.iter().map(Snapshot::tags).chain([image.tags()]);
+    let old = contents.any(|its| tags::find(its, tags::CONTENT).is_some_and(is_of_old_kind));
+    ensure!(
+        !old,
+        "{} in {} was made by an earlier builder, and its volume may hold data of other images: build it again, and promote \
+         that one",
+        image.image_id().unwrap_or("the image"),
+        session.region
+    );
+    Ok(())
 }
 
 #[cfg(test)]

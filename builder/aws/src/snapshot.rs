@@ -5,13 +5,13 @@ use crate::completion::{Fate, discard, fate, wait};
 use crate::contents::Contents;
 use crate::describe::filter;
 use crate::encryption::Encryption;
-use crate::failure::Kind;
+use crate::failure::{Failure, Kind};
 use crate::parent::{Parent, Search};
 use crate::report::Report;
 use crate::start::{Started, start};
 use crate::state::{Journal, State};
 use crate::tags::{self, Tags};
-use crate::upload::{Pending, Trouble};
+use crate::upload::{Pending, Trouble, stays_pending};
 use anyhow::{Result, anyhow};
 use aws_sdk_ec2::types::{Snapshot, SnapshotState};
 use std::fs::File;
@@ -58,7 +58,14 @@ pub(crate) async fn make(
             Some(snapshot) if snapshot.state == Some(SnapshotState::Completed) => {
                 return taken_over(session, snapshot.snapshot_id().unwrap_or_default()).await;
             }
-            Some(snapshot) => resume(session, &snapshot, state, report).await?,
+            Some(snapshot) => match resume(session, &snapshot, state, report).await {
+                Ok(pending) => pending,
+                Err(failure) => {
+                    useless.push(give_up(session, &snapshot, &failure, report).await?);
+                    first_failure.get_or_insert(failure.into());
+                    continue;
+                }
+            },
             None => match begin(session, wanted, state, report, &useless).await? {
                 Ok(pending) => pending,
                 Err(complete) => return taken_over(session, &complete).await,
@@ -81,7 +88,7 @@ pub(crate) async fn make(
         match fate(session, &pending.id, patience).await? {
             Fate::Complete => return Ok(Complete { id: pending.id, sent: 0, parent: None }),
             // Another run may be about to complete it, which takes its time: nothing that is pending and takes no blocks is removed.
-            Fate::Pending if closed => return Err(failure.context(pending.stays_pending(session))),
+            Fate::Pending if closed => return Err(failure.context(stays_pending(session, &pending.id))),
             Fate::Gone => {}
             Fate::Pending | Fate::Failed(_) => discard(session, &pending.id, report).await,
         }
@@ -134,19 +141,48 @@ async fn find(
     Ok(chosen)
 }
 
-async fn resume(session: &Session, snapshot: &Snapshot, state: &State, report: &dyn Report) -> Result<Pending> {
+/// Goes on with a pending snapshot.
+///
+/// # Errors
+/// When it has a parent, and what that holds can't be learned.
+async fn resume(
+    session: &Session,
+    snapshot: &Snapshot,
+    state: &State,
+    report: &dyn Report,
+) -> Result<Pending, Failure> {
     let id = snapshot.snapshot_id().unwrap_or_default().to_owned();
     let journal = journal(session, &id, state, report);
-    report.step(format!("{}: goes on with {id}, which has {} blocks", session.region, journal.earlier().len()));
     // Without a journal it is not known which blocks another run has sent: all of them are, then, so that their number is.
     let noted = !journal.earlier().is_empty();
-    let (parent, reads_as_zeros) = match tags::find(snapshot.tags(), tags::PARENT) {
-        Some(parent) if noted => (known_parent(session, parent, state).await?, false),
-        // What is left out of it reads as its parent's, whether that is known here or not.
-        Some(_) => (None, false),
-        None => (None, noted && snapshot.encrypted == Some(false)),
+    let parent = match tags::find(snapshot.tags(), tags::PARENT) {
+        Some(parent) => Some(Parent::of_pending(session, parent, noted.then_some(state)).await?),
+        None => None,
     };
+    report.step(format!("{}: goes on with {id}, which has {} blocks", session.region, journal.earlier().len()));
+    // What is left out of it reads as its parent's, where it has one.
+    let reads_as_zeros = parent.is_none() && noted && snapshot.encrypted == Some(false);
     Ok(Pending { id, parent, reads_as_zeros, journal })
+}
+
+/// Whether another one is to be made instead of a pending snapshot that can't be gone on with; its id.
+///
+/// # Errors
+/// When another run may go on with it.
+async fn give_up(session: &Session, snapshot: &Snapshot, failure: &Failure, report: &dyn Report) -> Result<String> {
+    let id = snapshot.snapshot_id().unwrap_or_default();
+    let says = format!("{}: {id} can't be gone on with, as it is not known what its parent has", session.region);
+    match failure.kind {
+        // Its parent is gone: nobody who does not know already learns it any more.
+        Kind::Missing => {
+            report.warn(format!("{says} ({failure}): another one"));
+            discard(session, id, report).await;
+        }
+        // Another builder may be at work on it, which may learn it.
+        Kind::Denied | Kind::Refused => report.warn(format!("{says} ({failure}): another one, beside it")),
+        _ => return Err(anyhow!("{says}: {failure}").context(stays_pending(session, id))),
+    }
+    Ok(id.to_owned())
 }
 
 /// Without one, the next run sends all.
@@ -155,13 +191,6 @@ fn journal(session: &Session, id: &str, state: &State, report: &dyn Report) -> J
         report.warn(format!("{}: what {id} has is not noted here: {error:#}", session.region));
         Journal::default()
     })
-}
-
-/// The parent of a pending snapshot, if its contents are known here.
-async fn known_parent(session: &Session, id: &str, state: &State) -> Result<Option<Parent>> {
-    let Some(snapshot) = session.snapshot(id).await? else { return Ok(None) };
-    let contents = tags::find(snapshot.tags(), tags::CONTENT).and_then(|content| state.contents(content));
-    Ok(contents.map(|contents| Parent::of(id, &contents)))
 }
 
 /// A new snapshot, or the identifier of a complete one where another run was faster.

@@ -1,7 +1,7 @@
 //! What is kept on this machine between two runs: the contents of what was published, to compare with, and which blocks of
 //! snapshots that are not complete yet have been taken. Without it, all is sent once more, and nothing else is lost.
 
-use crate::contents::Contents;
+use crate::contents::{Contents, is_of_whole_volume};
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -51,7 +51,7 @@ impl State {
     /// Contents that were kept, if they are what their identity says.
     pub(crate) fn contents(&self, id: &str) -> Option<Contents> {
         // It comes from a tag.
-        if id.len() != 64 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        if !is_of_whole_volume(id) {
             return None;
         }
         let contents = Contents::parse(&String::from_utf8(read(&self.contents_path(id)).ok()?).ok()?).ok()?;

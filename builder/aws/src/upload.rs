@@ -14,7 +14,7 @@ use aws_sdk_ebs::primitives::ByteStream;
 use aws_sdk_ebs::types::{ChecksumAggregationMethod, ChecksumAlgorithm};
 use aws_sdk_ec2::types::SnapshotState;
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -62,20 +62,21 @@ impl Pending {
         wanted: &Wanted<'_>,
         report: &dyn Report,
     ) -> Result<Complete, Trouble> {
-        let planned = self.plan(wanted.contents);
+        let all = self.all(wanted.contents);
+        let planned = self.plan(&all);
         let earlier = self.journal.earlier();
-        let noted = earlier.iter().filter_map(|index| Some((*index, *wanted.contents.get(*index)?)));
+        let noted = earlier.iter().filter_map(|index| Some((*index, *all.get(index)?)));
         let written: Blocks = noted.chain(planned.iter().map(|(index, digest)| (*index, *digest))).collect();
-        let mut sent: BTreeSet<u32> = planned.into_keys().filter(|index| !earlier.contains(index)).collect();
+        let mut sent: Blocks = planned.into_iter().filter(|(index, _)| !earlier.contains(index)).collect();
         self.send(session, wanted, &sent, report).await?;
         match self.complete(session, &written).await {
             Ok(()) => {}
             // Others are in it than is known here: those that another run has sent, whose plan was another one, or fewer than were noted.
-            // Once all of the disk's have been sent, it is known.
+            // Once all that may be in it have been sent, it is known.
             Err(failure) if failure.kind == Kind::Refused => {
                 report.step(format!("{}: {} has other blocks than were noted ({failure})", session.region, self.id));
-                let all: Blocks = wanted.contents.blocks().iter().copied().collect();
-                let others = all.keys().copied().filter(|index| !sent.contains(index)).collect();
+                let others = all.iter().filter(|(index, _)| !sent.contains_key(index));
+                let others: Blocks = others.map(|(index, digest)| (*index, *digest)).collect();
                 self.send(session, wanted, &others, report).await?;
                 sent.extend(others);
                 self.complete(session, &all).await.map_err(|failure| self.judge(session, failure.into(), false))?;
@@ -88,16 +89,23 @@ impl Pending {
         Ok(Complete { id: self.id.clone(), sent, parent: self.parent.as_ref().map(|parent| parent.id.clone()) })
     }
 
-    /// The blocks that must be in it, others than its parent's.
-    fn plan(&self, contents: &Contents) -> Blocks {
-        let needed = |(index, digest): &&(u32, BlockDigest)| match &self.parent {
-            Some(parent) => !parent.has(*index, digest),
+    /// All that it may have of its own, whoever fills it: the contents, and zeros over whatever else its parent has.
+    fn all(&self, contents: &Contents) -> Blocks {
+        let beside = self.parent.iter().flat_map(|parent| parent.beside(contents));
+        let zeros = beside.map(|index| (index, BlockDigest::of_zeros()));
+        contents.blocks().iter().copied().chain(zeros).collect()
+    }
+
+    /// Of these, the blocks that must be written: all but what it has of its parent, or what reads as zeros anyway.
+    fn plan(&self, all: &Blocks) -> Blocks {
+        let needed = |(index, digest): &(&u32, &BlockDigest)| match &self.parent {
+            Some(parent) => !parent.has(**index, digest),
             None => !(self.reads_as_zeros && digest.is_of_zeros()),
         };
-        let mut planned: Blocks = contents.blocks().iter().filter(needed).copied().collect();
+        let mut planned: Blocks = all.iter().filter(needed).map(|(index, digest)| (*index, *digest)).collect();
         if planned.is_empty() {
             // A snapshot in which nothing is written can't be completed; what it has is written once more.
-            planned.extend(contents.blocks().first().copied());
+            planned.extend(all.iter().next().map(|(index, digest)| (*index, *digest)));
         }
         planned
     }
@@ -107,12 +115,17 @@ impl Pending {
         &self,
         session: &Session,
         wanted: &Wanted<'_>,
-        blocks: &BTreeSet<u32>,
+        blocks: &Blocks,
         report: &dyn Report,
     ) -> Result<(), Trouble> {
         let upon = self.parent.as_ref().map_or_else(String::new, |parent| format!(" upon {}", parent.id));
-        let (sent, of, bytes) = (blocks.len(), wanted.contents.blocks().len(), blocks.len() as u64 * BLOCK as u64);
-        report.step(format!("{}: {}{upon}: send {sent} of {of} blocks, {} MiB", session.region, self.id, bytes >> 20));
+        let (sent, bytes) = (blocks.len(), blocks.len() as u64 * BLOCK as u64);
+        let of = wanted.contents.blocks().len();
+        let zeros = blocks.keys().filter(|index| wanted.contents.get(**index).is_none()).count();
+        let over =
+            if zeros > 0 { format!(", and {zeros} of zeros over what is not the disk's") } else { String::new() };
+        let which = format!("send {} of {of} blocks{over}, {} MiB", sent - zeros, bytes >> 20);
+        report.step(format!("{}: {}{upon}: {which}", session.region, self.id));
         let bar = report.count(&format!("upload to {}", session.region), bytes);
         let done = AtomicUsize::new(0);
         let upload = self.upload(session, wanted, blocks, (bar.as_ref(), &done));
@@ -133,7 +146,7 @@ impl Pending {
         &self,
         session: &Session,
         wanted: &Wanted<'_>,
-        blocks: &BTreeSet<u32>,
+        blocks: &Blocks,
         (bar, done): (&dyn Count, &AtomicUsize),
     ) -> Result<()> {
         let mut puts = JoinSet::new();
@@ -143,11 +156,10 @@ impl Pending {
             done.fetch_add(1, Ordering::Relaxed);
             Ok(())
         };
-        for index in blocks {
+        for (index, digest) in blocks {
             while let Some(put) = puts.try_join_next() {
                 taken(put)?;
             }
-            let Some(digest) = wanted.contents.get(*index).copied() else { continue };
             // No more than are free: a region that is slow leaves as many to each of the others as it has.
             while puts.len() >= session.memory.available_permits().max(LEAST_SHARE)
                 && let Some(put) = puts.join_next().await
@@ -155,7 +167,8 @@ impl Pending {
                 taken(put)?;
             }
             let room = session.memory.clone().acquire_owned().await.context("wait for memory")?;
-            let (session, id, disk, index) = (session.clone(), self.id.clone(), wanted.disk.clone(), *index);
+            let (session, id, disk) = (session.clone(), self.id.clone(), wanted.disk.clone());
+            let (index, digest) = (*index, *digest);
             puts.spawn(async move {
                 put(&session, &id, &disk, index, &digest).await?;
                 drop(room);
@@ -200,23 +213,23 @@ impl Pending {
             Some(Kind::Refused | Kind::Missing) if sending => Trouble::Closed(error),
             Some(Kind::Refused | Kind::Missing) => Trouble::Useless(error),
             _ if error.is::<Broken>() => Trouble::Useless(error),
-            _ => Trouble::Other(error.context(self.stays_pending(session))),
+            _ => Trouble::Other(error.context(stays_pending(session, &self.id))),
         }
     }
+}
 
-    /// What the user should know of it where it is not complete.
-    pub(crate) fn stays_pending(&self, session: &Session) -> String {
-        format!(
-            "{} stays pending in {}: the same command goes on with it, and builder aws rm removes it",
-            self.id, session.region
-        )
-    }
+/// What the user should know of a snapshot that is not complete.
+pub(crate) fn stays_pending(session: &Session, id: &str) -> String {
+    let region = &session.region;
+    format!("{id} stays pending in {region}: the same command goes on with it, and builder aws rm removes it")
 }
 
 /// Sends one block.
 async fn put(session: &Session, id: &str, disk: &Arc<File>, index: u32, digest: &BlockDigest) -> Result<()> {
-    let disk = disk.clone();
-    let block = Bytes::from(spawn_blocking(move || read_block(&disk, index)).await.context("read a block")??);
+    let (disk, zeros) = (disk.clone(), digest.is_of_zeros());
+    // Where the disk is not read, something else may be in the file.
+    let read = move || if zeros { Ok(vec![0; BLOCK]) } else { read_block(&disk, index) };
+    let block = Bytes::from(spawn_blocking(read).await.context("read a block")??);
     let checksum = digest.base64();
     let ask = || {
         let call = session.ebs.put_snapshot_block().snapshot_id(id).block_index(index.cast_signed());

@@ -166,11 +166,18 @@ impl Source {
         tag.map_or_else(|| self.stem(), |tag| format!("{}:{tag}", self.stem()))
     }
 
-    /// The image's name without its tag: versions of the same have much in common.
+    /// The image's registry and name, without its tag: versions of the same have much in common. Of a file, its name.
     #[must_use]
     pub fn repository(&self) -> String {
         match self {
-            Source::Anywhere(reference) | Source::Registry(reference) => reference.repository().to_owned(),
+            Source::Anywhere(reference) | Source::Registry(reference) => {
+                format!("{}/{}", reference.registry(), reference.repository())
+            }
+            Source::Engine(_, name) if !name.starts_with("sha256:") => {
+                let name = name.split('@').next().unwrap_or(name);
+                // A port has no slash behind it.
+                name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name, |(name, _)| name).to_owned()
+            }
             _ => self.stem(),
         }
     }

@@ -24,7 +24,7 @@ async fn images_snapshots_and_instances_are_listed_with_what_they_are_of() {
         let it = inventory.images.iter().find(|image| image.id == published.image).unwrap();
         assert_eq!((it.name.as_str(), it.source.as_str()), (published.name.as_str(), "nginx:1.27"));
         assert_eq!(Some(&it.snapshots[0]), published.snapshot.as_ref());
-        assert_eq!((it.state.as_str(), it.created.len(), it.content.len()), ("available", 24, 64));
+        assert_eq!((it.state.as_str(), it.created.len(), it.content.len()), ("available", 24, 66));
         let snapshot = inventory.snapshots.iter().find(|snapshot| snapshot.id == image.snapshots[0]).unwrap();
         assert_eq!((snapshot.used_by.clone(), snapshot.size), (vec![image.id.clone()], 1));
         assert_eq!((snapshot.state.as_str(), &snapshot.content), ("completed", &image.content));
@@ -36,6 +36,19 @@ async fn images_snapshots_and_instances_are_listed_with_what_they_are_of() {
         list(&lab.account().await.region(OTHER)).await.unwrap(),
         Inventory { region: OTHER.into(), ..Inventory::default() }
     );
+}
+
+#[tokio::test]
+async fn what_an_earlier_builder_made_is_marked() {
+    let lab = Lab::new();
+    let (old, new) = (lab.image(1).await, lab.image(2).await);
+    for id in [&old.image, old.snapshot.as_ref().unwrap()] {
+        lab.tag(REGION, id, "nanoos:content", &"0f".repeat(32));
+    }
+    let inventory = list(&lab.session().await).await.unwrap();
+    assert_eq!((inventory.images.len(), inventory.snapshots.len()), (2, 2));
+    assert!(inventory.images.iter().all(|it| it.old_kind == (it.id != new.image)));
+    assert!(inventory.snapshots.iter().all(|it| it.old_kind == (Some(&it.id) != new.snapshot.as_ref())));
 }
 
 #[tokio::test]

@@ -135,6 +135,24 @@ async fn an_image_that_somebody_else_made_is_promoted_too_and_lacking_tags_are_a
 }
 
 #[tokio::test]
+async fn what_an_earlier_builder_made_goes_nowhere() {
+    let lab = Lab::new();
+    let published = lab.image(1).await;
+    let to = [OTHER, OTHER_ACCOUNT].map(|target| target.parse::<Target>().unwrap()).to_vec();
+    let promotion = Promotion { image: published.image.clone(), to, encryption: Encryption::Default };
+    let (account, session) = (lab.account().await, lab.session().await);
+    // Its own tag says so, and where that was taken off, its snapshot's.
+    let old = "0f".repeat(32);
+    for id in [&published.image, published.snapshot.as_ref().unwrap()] {
+        lab.untag(&published);
+        lab.tag(REGION, id, "nanoos:content", &old);
+        let error = promote(&account, &session, &promotion, &lab.report()).await.unwrap_err();
+        says(&error, &[&published.image, "was made by an earlier builder", "build it again"]);
+    }
+    assert_eq!((lab.count("CopyImage"), lab.count("ModifySnapshotAttribute")), (0, 0));
+}
+
+#[tokio::test]
 async fn an_account_may_launch_and_copy_what_is_shared() {
     let lab = Lab::new();
     let image = lab.image(1).await;

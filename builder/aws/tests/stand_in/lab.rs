@@ -5,6 +5,7 @@ use aws::{
     Session, Silent, State, Tags, Timing, publish_in,
 };
 use ec2_stand_in::{Image, ImageState, Mapping, Rules, Snapshot, SnapshotState, StandIn};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -201,8 +202,14 @@ impl Lab {
     }
 }
 
-/// Asserts that every block of the disk reads as it should.
+/// Asserts that every block of the disk reads as it should, and that nothing else is readable in the whole volume: any other block is
+/// zeros, or was never written, by it or an ancestor.
 pub(crate) fn read_back(snapshot: &Snapshot, order: &Order) {
+    let ours: BTreeMap<u32, BlockDigest> = order.contents.blocks().iter().copied().collect();
+    for (index, block) in snapshot.all_written() {
+        let foreign = !ours.contains_key(&index) && !BlockDigest(block.digest).is_of_zeros();
+        assert!(!foreign, "block {index} of {} holds what is no part of the disk", snapshot.id);
+    }
     for (index, digest) in order.contents.blocks() {
         let same = match snapshot.written(*index) {
             // The stand-in has held it against the data.

@@ -8,3 +8,4 @@ mod publishing;
 mod renewal;
 mod resuming;
 mod schedules;
+mod whole;

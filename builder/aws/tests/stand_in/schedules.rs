@@ -1,11 +1,11 @@
-//! Hundreds of schedules of faults, drawn by chance. Success: the image is as ordered, and every block reads as the disk has it. Failure: an error that
-//! can be read, nothing that is not tagged as ours, and the next run, without faults, succeeds and leaves nothing pending behind.
+//! Hundreds of schedules of faults, drawn by chance, upon parents and grandparents of any shape. Success: the image is as ordered, every block reads as
+//! the disk has it, and nothing else is readable in the whole volume. Failure: an error that can be read, nothing that is not tagged as ours, and the next run, without faults, succeeds and leaves nothing pending behind.
 //!
 //! `NANOOS_SEED` runs the one schedule of this seed, `NANOOS_SCHEDULES` another number of them.
 
 use crate::lab::{Disk, Fill, Lab, REGION, calm, encrypting, hasty, rules, text};
 use aws::{Order, Published, Timing};
-use ec2_stand_in::{Burst, Delay, Effect, Fault, Faults, Kind, Moment, Rules, Unseen};
+use ec2_stand_in::{Burst, Delay, Effect, Fault, Faults, Kind, Moment, Rules, Snapshot, Unseen};
 use fastrand::Rng;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,8 +22,8 @@ const MOST_REQUESTS: u64 = 6000;
 #[derive(Debug)]
 struct Schedule {
     rules: Rules,
-    /// An earlier image: made on this machine, or on another one.
-    earlier: Option<&'static str>,
+    /// Earlier images, the oldest first: each made on this machine, or on another one.
+    earlier: Vec<&'static str>,
     force: bool,
     /// Each of a run; then comes one without.
     faults: Vec<Faults>,
@@ -60,7 +60,8 @@ impl Schedule {
             seed,
             ..base
         };
-        let earlier = [None, Some("here"), Some("here"), Some("elsewhere")][rng.usize(0..4)];
+        let earlier = (0..[0, 1, 2, 2][rng.usize(0..4)]).map(|_| ["here", "here", "elsewhere"][rng.usize(0..3)]);
+        let earlier = earlier.collect();
         let runs = rng.usize(1..3);
         Schedule {
             rules,
@@ -132,11 +133,20 @@ fn faults(rng: &mut Rng) -> Faults {
     faults
 }
 
-/// The disk of a schedule, and the one of the image before it.
-fn disks(seed: u64) -> (Disk, Disk) {
+/// The disks of a schedule, the one that is published in the end last.
+fn disks(seed: u64, earlier: usize) -> Vec<Disk> {
     let mut rng = Rng::with_seed(!seed);
-    let before = Disk::of(rng.u32(8..20), seed);
-    let mut disk = before.clone();
+    let mut disks = vec![Disk::of(rng.u32(8..20), seed)];
+    for _ in 0..earlier {
+        let mut disk = disks[disks.len() - 1].clone();
+        change(&mut rng, &mut disk);
+        disks.push(disk);
+    }
+    disks
+}
+
+/// Makes the next disk of one: about as large, larger, smaller, or in pieces.
+fn change(rng: &mut Rng, disk: &mut Disk) {
     for index in 0..disk.0.len() {
         match rng.usize(0..8) {
             0 => disk.set(index, Fill::Noise(rng.u64(..))),
@@ -144,11 +154,15 @@ fn disks(seed: u64) -> (Disk, Disk) {
             _ => {}
         }
     }
-    let end = u32::try_from(disk.0.len()).unwrap();
-    disk.0.extend((end..end + rng.u32(0..4)).map(|index| (index, Fill::Noise(rng.u64(..)))));
+    let end = disk.0[disk.0.len() - 1].0 + 1;
+    match rng.usize(0..5) {
+        0 | 1 => disk.0.truncate(disk.0.len() - rng.usize(0..=disk.0.len() / 3)),
+        2 => disk.0.retain(|(index, _)| *index == 0 || rng.usize(0..4) > 0),
+        3 => disk.0.push((end + rng.u32(1..4000), Fill::Noise(rng.u64(..)))),
+        _ => disk.0.extend((end..end + rng.u32(0..4)).map(|index| (index, Fill::Noise(rng.u64(..))))),
+    }
     // It differs, whatever was drawn.
     disk.set(0, Fill::Noise(rng.u64(..)));
-    (before, disk)
 }
 
 /// Counts over all schedules.
@@ -158,20 +172,37 @@ struct Counts {
     second: AtomicU64,
     requests: AtomicU64,
     most: AtomicU64,
+    /// With a parent, with two, and with zeros over what a parent had beside the disk.
+    children: AtomicU64,
+    grandchildren: AtomicU64,
+    overwriting: AtomicU64,
+}
+
+impl Counts {
+    fn count(&self, snapshot: &Snapshot, order: &Order) {
+        let beside = |index: &u32| order.contents.blocks().binary_search_by_key(index, |block| block.0).is_err();
+        for (counter, counts) in [
+            (&self.children, snapshot.parent.is_some()),
+            (&self.grandchildren, snapshot.lineage.len() > 1),
+            (&self.overwriting, snapshot.blocks.keys().any(beside)),
+        ] {
+            counter.fetch_add(u64::from(counts), Ordering::Relaxed);
+        }
+    }
 }
 
 async fn run(seed: u64, counts: &Counts) {
     let schedule = Schedule::draw(seed);
-    let (before, disk) = disks(seed);
+    let mut disks = disks(seed, schedule.earlier.len());
+    let mut order = disks.pop().unwrap().order();
     let mut lab = Lab::with(schedule.rules.clone());
     let mut earlier = None;
-    if let Some(machine) = schedule.earlier {
-        let order = before.order();
+    for (machine, disk) in schedule.earlier.iter().zip(disks) {
+        let order = disk.order();
         let published = lab.publish_from(machine, &order).await.unwrap();
         lab.check(&published, &order);
         earlier = Some(published);
     }
-    let mut order = disk.order();
     order.force = schedule.force;
     let (mut machine, mut done, mut flaps) = ("here", None, schedule.joined.is_some());
     for (number, faults) in schedule.faults.iter().enumerate() {
@@ -203,7 +234,8 @@ async fn run(seed: u64, counts: &Counts) {
         }
         machine = lose(&lab, schedule.loss, machine, earlier.as_ref());
     }
-    finish(&mut lab, &order, machine, done.as_ref(), flaps).await;
+    let published = finish(&mut lab, &order, machine, done.as_ref(), flaps).await;
+    counts.count(&lab.snapshot(published.snapshot.as_ref().unwrap()), &order);
 }
 
 fn stalls(faults: &Faults) -> bool {
@@ -265,13 +297,13 @@ fn lose(lab: &Lab, loss: Loss, machine: &'static str, earlier: Option<&Published
 }
 
 /// The run without faults.
-async fn finish(lab: &mut Lab, order: &Order, machine: &str, done: Option<&Published>, flaps: bool) {
+async fn finish(lab: &mut Lab, order: &Order, machine: &str, done: Option<&Published>, flaps: bool) -> Published {
     lab.timing = calm();
     lab.cloud.reset_tally();
     let published = lab.publish_from(machine, order).await.unwrap_or_else(|error| panic!("without faults: {error:#}"));
     lab.check(&published, order);
     if order.force {
-        return;
+        return published;
     }
     if let Some(done) = done {
         assert_eq!((&published.image, &published.snapshot), (&done.image, &done.snapshot));
@@ -285,6 +317,7 @@ async fn finish(lab: &mut Lab, order: &Order, machine: &str, done: Option<&Publi
     let pending =
         lab.pending().iter().filter(|snapshot| snapshot.tags["nanoos:content"] == order.contents.id()).count();
     assert!(pending <= usize::from(flaps), "{pending} pending");
+    published
 }
 
 #[test]
@@ -309,11 +342,16 @@ fn whatever_fails_the_image_is_right_or_the_next_run_goes_on() {
             });
         }
     });
-    let Counts { first, second, requests, most } = counts;
+    let Counts { first, second, requests, most, children, grandchildren, overwriting } = counts;
     println!(
-        "{} schedules: {first:?} succeeded at the first run, {second:?} at the second; {requests:?} requests, {most:?} at most in a run",
+        "{} schedules: {first:?} succeeded at the first run, {second:?} at the second; {requests:?} requests, {most:?} at most in a run; \
+         {children:?} upon a parent, {grandchildren:?} upon two, {overwriting:?} with zeros over what is not the disk's",
         seeds.len()
     );
     let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "NANOOS_SEED={failed:?}");
+    if seeds.len() as u64 >= SCHEDULES {
+        let enough = |counter: AtomicU64, least| counter.into_inner() >= least;
+        assert!(enough(children, 50) && enough(grandchildren, 10) && enough(overwriting, 20), "few parents are drawn");
+    }
 }

@@ -5,10 +5,13 @@ use super::publish::failures;
 use crate::cli::ec2::AwsCommand;
 use crate::commands::report::print;
 use anyhow::{Result, bail, ensure};
-use aws::{Inventory, OurSnapshot, Removed};
+use aws::{Inventory, OurImage, OurSnapshot, Removed};
 use builder::progress::{Progress, printable};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
+
+/// Behind what an earlier builder made; docs/aws.md says more.
+const OLD_KIND: &str = "  OLD: may hold data of other images, build it again and remove this one";
 
 /// Does what is asked.
 pub(crate) fn run(command: &AwsCommand, progress: &Progress) -> Result<()> {
@@ -89,12 +92,16 @@ impl Ec2 {
 /// A line for each thing, by region.
 fn text(inventory: &Inventory) -> String {
     let mut lines = vec![inventory.region.clone()];
+    let mark = |old_kind: bool| if old_kind { OLD_KIND } else { "" };
     for image in &inventory.images {
-        lines.push(format!("  {}  {}  {}  {}  {}", image.id, image.state, image.created, image.name, image.source));
+        let OurImage { id, state, created, name, source, .. } = image;
+        lines.push(format!("  {id}  {state}  {created}  {name}  {source}{}", mark(image.old_kind)));
     }
     for snapshot in &inventory.snapshots {
         let used = if snapshot.used_by.is_empty() { "no image".to_owned() } else { snapshot.used_by.join(", ") };
-        lines.push(format!("  {}  {}  {} GiB  {}  {used}", snapshot.id, snapshot.state, snapshot.size, age(snapshot)));
+        let OurSnapshot { id, state, size, .. } = snapshot;
+        let (age, mark) = (age(snapshot), mark(snapshot.old_kind));
+        lines.push(format!("  {id}  {state}  {size} GiB  {age}  {used}{mark}"));
     }
     for instance in &inventory.instances {
         lines.push(format!("  {}  {}  launch check of {}", instance.id, instance.state, instance.image));
@@ -121,11 +128,11 @@ fn document(inventory: &Inventory) -> Value {
     };
     let images = inventory.images.iter().map(|it| {
         json!({ "id": it.id, "name": it.name, "created": it.created, "content": it.content, "source": it.source,
-                "snapshots": it.snapshots, "state": it.state })
+                "snapshots": it.snapshots, "state": it.state, "old_kind": it.old_kind })
     });
     let snapshots = inventory.snapshots.iter().map(|it| {
         json!({ "id": it.id, "state": it.state, "size": it.size, "started": seconds(it.started), "content": it.content,
-                "used_by": it.used_by })
+                "used_by": it.used_by, "old_kind": it.old_kind })
     });
     let instances = inventory
         .instances

@@ -135,7 +135,7 @@ impl Ec2 {
             .into_iter()
             .map(|(region, result)| {
                 let result = result.and_then(|published| {
-                    self.follow_up(&region, &published.image, wishes)
+                    self.follow_up(&region, &published, &order.contents, wishes)
                         .with_context(|| format!("{} is published, but", published.image))?;
                     Ok(published)
                 });
@@ -146,10 +146,15 @@ impl Ec2 {
         failures(results.into_iter().map(|(region, result)| (region, result.map(|_| ()))).collect())
     }
 
-    /// The launch check, and the parameter, which is for images that passed.
-    fn follow_up(&self, region: &str, image: &str, wishes: &Wishes<'_>) -> Result<()> {
-        let session = self.account.region(region);
+    /// The check of its volume and of a launch, and the parameter, which is for images that passed.
+    fn follow_up(&self, region: &str, published: &Published, contents: &Contents, wishes: &Wishes<'_>) -> Result<()> {
+        let (session, image) = (self.account.region(region), &published.image);
         if let Some(launch) = &wishes.launch {
+            let snapshot = published.snapshot.as_ref().context("AWS does not tell its snapshot")?;
+            let check = aws::check_volume(&session, snapshot, contents, self.teller().as_ref());
+            let remedy =
+                || format!("the check of its volume failed: remove it (builder aws rm {image}), and publish again");
+            self.runtime.block_on(check).with_context(remedy)?;
             self.verify(&session, image, launch)?;
         }
         if let Some(name) = &wishes.publishing.ssm_parameter {
