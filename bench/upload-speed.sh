@@ -60,9 +60,10 @@ add_top() {
     rm -rf "$work/top" "$work/top.tar"
 }
 
-# Makes $work/NAME1.raw and NAME2.raw: make_disks NAME MIB
+# Makes $work/1/NAME.raw and $work/2/NAME.raw, which builder takes for two versions of the same: make_disks NAME MIB
 make_disks() {
     local number
+    mkdir -p "$work/1" "$work/2"
     cp -r "$image" "$work/image"
     if (($2)); then
         mkdir -p "$work/top/srv"
@@ -74,7 +75,7 @@ make_disks() {
         mkdir -p "$work/top/srv"
         echo "version $number" >"$work/top/srv/version"
         add_top "$work/image$number"
-        "$builder" "oci:$work/image$number" -o "$work/$1$number.raw" 2>"$work/log" || { cat "$work/log" >&2; die "builder failed"; }
+        "$builder" "oci:$work/image$number" -o "$work/$number/$1.raw" 2>"$work/log" || { cat "$work/log" >&2; die "builder failed"; }
     done
     rm -rf "$work"/image "$work"/image[12]
 }
@@ -186,8 +187,8 @@ for quota in "${quotas[@]}"; do
                 echo "quota $quota, run $run of $runs: $tool, $disk" >&2
                 begin_account "$quota"
                 : >"$work/snapshot"
-                measure "$disk.$quota.first" "$tool" "$work/${disk}1.raw"
-                measure "$disk.$quota.rebuilt" "$tool" "$work/${disk}2.raw" "$(cat "$work/snapshot")"
+                measure "$disk.$quota.first" "$tool" "$work/1/$disk.raw"
+                measure "$disk.$quota.rebuilt" "$tool" "$work/2/$disk.raw" "$(cat "$work/snapshot")"
                 end_account
             done
         done
@@ -199,7 +200,7 @@ printf '\nMedians of %d; builder: %s profile, coldsnap %s: release; latency of a
 for quota in "${quotas[@]}"; do
     for disk in "${disks[@]}"; do
         for what in first rebuilt; do
-            printf '\n%s, %d MiB, %s; quota %d blocks/s\n' "$disk" $(($(stat -c %s "$work/${disk}1.raw") >> 20)) "$what" "$quota"
+            printf '\n%s, %d MiB, %s; quota %d blocks/s\n' "$disk" $(($(stat -c %s "$work/1/$disk.raw") >> 20)) "$what" "$quota"
             printf '  %-16s %10s %10s %10s\n' "" coldsnap builder ratio
             table "$disk.$quota.$what"
         done

@@ -47,7 +47,10 @@ pub(crate) fn run() -> Result<()> {
     let seen = moto.image(id)?;
     ensure!(seen["Tags"].as_array().is_some_and(|tags| tags.contains(&tag)), "moto tells {seen}");
 
-    let changed = directory.path().join("changed");
+    // Of the same name: of another repository it would be built upon nothing.
+    let versions = directory.path().join("changed");
+    fs::create_dir(&versions).context("make a directory")?;
+    let changed = versions.join(image.file_name().context("an image without a name")?);
     add_page(&image, &changed)?;
     let second = shop.publish(&changed)?;
     ensure!(second["found"] == false && second["image"] != id, "the changed one is told as {second}");

@@ -4,13 +4,14 @@
 
 mod support;
 
+use builder::digest::Digest;
 use ec2_stand_in::{BLOCK, Fault, Faults, Kind, OptIn, Rules, SnapshotState, StandIn};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
-use support::{builder, kernel, refusal, simple_layout, stderr, succeed};
+use support::{PLAIN, builder, file, kernel, layout, refusal, simple_layout, stderr, succeed, tar};
 
 const REGION: &str = "eu-central-1";
 /// A build of the image in the workshop.
@@ -116,6 +117,71 @@ fn the_same_again_is_found_a_changed_one_sends_what_changed_and_force_makes_anot
     let again = json(&workshop.build(&["--json", "--force"]));
     assert_ne!(again["regions"][REGION]["image"], first.as_str());
     assert!(again["regions"][REGION]["name"].as_str().unwrap().ends_with("-2"), "{again}");
+}
+
+/// Bytes that nothing compresses.
+fn noise(bytes: usize, seed: u64) -> Vec<u8> {
+    let step = |state: &mut u64| {
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        Some((*state >> 56) as u8)
+    };
+    (0..bytes).scan(seed, |state, _| step(state)).collect()
+}
+
+#[test]
+fn nothing_of_a_larger_image_is_readable_in_a_smaller_one_upon_it() {
+    let workshop = Workshop::new();
+    let secret = noise(3 << 20, 2);
+    let image = |with_secret: bool| {
+        let base = tar(&[file("app", b"#!/bin/true\n"), file("data", &noise(6 << 20, 1))]);
+        let top = tar(&[file("top", if with_secret { &secret } else { b"small" })]);
+        let ids = [Digest::of(&base), Digest::of(&top)];
+        fs::remove_dir_all(workshop.path().join("image")).unwrap();
+        let layers = [(PLAIN, base), (PLAIN, top)];
+        layout(&workshop.path().join("image"), &layers, &ids, r#"{"Entrypoint":["/app"]}"#);
+        json(&workshop.build(&["--json"]))["regions"][REGION].clone()
+    };
+    let has_secret = |told: &Value| {
+        let written = workshop.service.snapshot(REGION, told["snapshot"].as_str().unwrap()).unwrap().all_written();
+        // The middle of a block of squashfs's that starts anywhere.
+        let mark = &secret[1 << 20..][..32];
+        written.values().any(|block| block.data.windows(mark.len()).any(|bytes| bytes == mark))
+    };
+    let (larger, smaller) = (image(true), image(false));
+    assert!(has_secret(&larger) && !has_secret(&smaller));
+    assert_eq!(smaller["parent"], larger["snapshot"]);
+    workshop.service.set_console("nanoos: launch: /app runs\n");
+    workshop.build(&["--verify", "console:launch: /app"]);
+
+    // A block that nobody wants, wherever it comes from, is found before anything is launched.
+    let (id, ami) = (smaller["snapshot"].as_str().unwrap(), smaller["image"].as_str().unwrap());
+    workshop.service.overwrite(REGION, id, 2000, &secret[..BLOCK]);
+    let instances = workshop.service.instances(REGION).len();
+    let refused = workshop.refuse(&[BUILD, &["--verify", "console:launch: /app"]].concat());
+    assert!(
+        refused.contains(&format!("block 2000 of {id} in {REGION} holds what is no part of the disk")),
+        "{refused}"
+    );
+    assert!(refused.contains(&format!("remove it (builder aws rm {ami}), and publish again")), "{refused}");
+    assert_eq!(workshop.service.instances(REGION).len(), instances);
+}
+
+#[test]
+fn what_an_earlier_builder_made_is_marked_and_not_promoted() {
+    let workshop = Workshop::new();
+    let made = json(&workshop.build(&["--json"]))["regions"][REGION].clone();
+    let (ami, snapshot) = (made["image"].as_str().unwrap(), made["snapshot"].as_str().unwrap());
+    let marked = || word(&workshop.run(&["aws", "ls"])).matches("OLD: may hold data of other images").count();
+    assert_eq!(marked(), 0);
+    for id in [ami, snapshot] {
+        let old = |tags: &mut ec2_stand_in::Tags| drop(tags.insert("nanoos:content".to_owned(), "0f".repeat(32)));
+        workshop.service.retag(REGION, id, old);
+    }
+    assert_eq!(marked(), 2);
+    let listed = json(&workshop.run(&["aws", "ls", "--json"]));
+    assert_eq!(listed[REGION]["images"][0]["old_kind"], true);
+    let refused = workshop.refuse(&["promote", ami, "--to", "210987654321"]);
+    assert!(refused.starts_with(&format!("builder: {ami} in {REGION} was made by an earlier builder")), "{refused}");
 }
 
 #[test]

@@ -56,8 +56,8 @@ const WHOLE_VOLUME: &str = "2-";
 /// Digits of a digest.
 const DIGITS: usize = 64;
 
-/// What a volume holds: the blocks of a disk with something of a partition or of its tables in them, and nothing else. Any other block
-/// of the volume is zeros, or was never written.
+/// What a volume holds: the blocks of a disk with something of a partition or of its tables in them, and nothing else.
+/// Any other block of the volume is zeros, or was never written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contents {
     volume: u32,
@@ -99,9 +99,9 @@ impl Contents {
         Some(&self.blocks[at].1)
     }
 
-    /// What names it: the same for the same contents, wherever and whenever the disk was made. A snapshot of this name has them, and
-    /// nothing else is readable in its whole volume. The names of older builders, which did not see to the latter, are others
-    /// ([`is_of_old_kind`]).
+    /// What names it: the same for the same contents, wherever and whenever the disk was made. A snapshot of this name
+    /// has them, and nothing else is readable in its whole volume. The names of older builders, which did not see to
+    /// the latter, are others ([`is_of_old_kind`]).
     #[must_use]
     pub fn id(&self) -> String {
         let mut hasher = Sha256::new();
@@ -142,8 +142,8 @@ pub(crate) fn is_of_whole_volume(id: &str) -> bool {
     id.strip_prefix(WHOLE_VOLUME).is_some_and(are_digits)
 }
 
-/// Whether this is an identity of contents as earlier builders made it: their snapshots may hold blocks of other images beside these
-/// contents.
+/// Whether this is an identity of contents as earlier builders made it: their snapshots may hold blocks of other images
+/// beside these contents.
 pub(crate) fn is_of_old_kind(id: &str) -> bool {
     are_digits(id)
 }

@@ -44,7 +44,8 @@ pub struct OurImage {
     pub snapshots: Vec<String>,
     /// `available`, `pending`, `failed`, …
     pub state: String,
-    /// Whether an earlier builder made it, which did not see to it that nothing of other images is readable in its volume.
+    /// Whether an earlier builder made it, which did not see to it that nothing of other images is readable in its
+    /// volume.
     pub old_kind: bool,
 }
 

@@ -1,8 +1,8 @@
 //! The earlier snapshot that a new one is built upon, so that only what differs is sent.
 //!
-//! A child has its parent's blocks wherever it is not written. So a snapshot is a parent only where EBS lists every block that it has,
-//! of itself or of its own parents; those that lie beside the new contents are overwritten with zeros. It is of the same repository,
-//! too, so that no fault in this can show one application's data to another.
+//! A child has its parent's blocks wherever it is not written. So a snapshot is a parent only where EBS lists every
+//! block that it has, of itself or of its own parents; those that lie beside the new contents are overwritten with
+//! zeros. It is of the same repository, too, so that no fault in this can show one application's data to another.
 
 use crate::account::Session;
 use crate::contents::{BlockDigest, Contents, is_of_whole_volume};
@@ -134,7 +134,8 @@ impl Search<'_> {
         Ok(best)
     }
 
-    /// About how many blocks are sent upon a snapshot with other contents: those that differ, and those that it has beside ours.
+    /// About how many blocks are sent upon a snapshot with other contents: those that differ, and those that it has
+    /// beside ours.
     fn differs(&self, other: &Contents) -> usize {
         let differ = self.contents.blocks().iter().filter(|(index, digest)| other.get(*index) != Some(digest));
         let beside =
@@ -161,7 +162,8 @@ impl Search<'_> {
         self.contents.blocks().iter().filter(|(_, digest)| zeros || !digest.is_of_zeros()).count()
     }
 
-    /// Whether a snapshot may be the parent, as EBS has it (EBS direct APIs, StartSnapshot, "ParentSnapshotId") and as we do.
+    /// Whether a snapshot may be the parent, as EBS has it (EBS direct APIs, StartSnapshot, "ParentSnapshotId") and as
+    /// we do.
     fn permits(&self, snapshot: &Snapshot) -> bool {
         let size = snapshot.volume_size.and_then(|size| u32::try_from(size).ok());
         let asked = self.encryption.to_string();
@@ -221,7 +223,8 @@ impl Search<'_> {
     }
 }
 
-/// What was learned of a snapshot. Where that may not be, or does not succeed, it is no parent, and all is sent; that is no failure.
+/// What was learned of a snapshot. Where that may not be, or does not succeed, it is no parent, and all is sent; that
+/// is no failure.
 fn learned<T>(session: &Session, id: &str, learned: Result<T, Failure>, report: &dyn Report) -> Option<T> {
     let why = match learned {
         Ok(learned) => return Some(learned),

@@ -15,8 +15,8 @@ const READS: usize = 32;
 /// Where the blocks of a snapshot lie, with the tokens to read them.
 pub(crate) type Listed = BTreeMap<u32, String>;
 
-/// Every block that a volume of a snapshot has, of it or of those that it was built upon (EBS direct APIs, ListSnapshotBlocks). Any
-/// other was never written.
+/// Every block that a volume of a snapshot has, of it or of those that it was built upon (EBS direct APIs,
+/// ListSnapshotBlocks). Any other was never written.
 pub(crate) async fn list(session: &Session, id: &str) -> Result<Listed, Failure> {
     let (action, mut blocks) = ("ebs:ListSnapshotBlocks", Listed::new());
     let mut next: Option<String> = None;

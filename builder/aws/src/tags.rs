@@ -11,7 +11,8 @@ pub(crate) const MACHINE: &str = "nanoos:machine";
 pub(crate) const ENCRYPTION: &str = "nanoos:encryption";
 /// On a snapshot: the one that it was built upon.
 pub(crate) const PARENT: &str = "nanoos:parent";
-/// The container image's registry and name, without its tag or digest: a snapshot is built upon none of another repository.
+/// The container image's registry and name, without its tag or digest: a snapshot is built upon none of another
+/// repository.
 pub(crate) const REPOSITORY: &str = "nanoos:repository";
 /// On an instance that a launch check runs: the image.
 pub(crate) const CHECK: &str = "nanoos:check";

@@ -6,8 +6,8 @@ use crate::read::{get, list};
 use crate::report::Report;
 use anyhow::{Result, bail, ensure};
 
-/// Reads every block of a snapshot that EBS has, and holds it against the contents: each of theirs must be there, and any other must be
-/// of zeros.
+/// Reads every block of a snapshot that EBS has, and holds it against the contents: each of theirs must be there, and
+/// any other must be of zeros.
 ///
 /// # Errors
 /// When it is otherwise, or can't be read.

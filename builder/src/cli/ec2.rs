@@ -44,8 +44,8 @@ pub(crate) struct Publishing {
     #[arg(long, value_name = "NAME")]
     pub(crate) ssm_parameter: Option<String>,
 
-    /// Launch it once and wait for a TCP port to answer (tcp:80), or for a line on its console (console:TEXT); the instance is
-    /// terminated in any case
+    /// Read back its whole volume, launch it once, and wait for a TCP port to answer (tcp:80), or for a line on its
+    /// console (console:TEXT); the instance is terminated in any case
     #[arg(long, value_name = "CHECK")]
     pub(crate) verify: Option<String>,
 

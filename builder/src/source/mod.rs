@@ -312,6 +312,18 @@ mod tests {
     }
 
     #[test]
+    fn repositories_of_two_registries_are_two_and_tags_are_no_part_of_them() {
+        let repository = |text: &str| text.parse::<Source>().unwrap().repository();
+        for name in ["nginx", "nginx:1.27", "docker://library/nginx"] {
+            assert_eq!(repository(name), "docker.io/library/nginx");
+        }
+        assert_eq!(repository("localhost:5000/a/web:2"), "localhost:5000/a/web");
+        for name in ["localhost:5000/a/web", "localhost:5000/a/web:1.2", "localhost:5000/a/web@sha256:00"] {
+            assert_eq!(repository(&format!("docker-daemon:{name}")), "localhost:5000/a/web");
+        }
+    }
+
+    #[test]
     fn what_names_no_image_is_refused_with_advice() {
         let refused = |text: &str| text.parse::<Source>().unwrap_err().to_string();
         assert!(refused("NGINX").starts_with("\"NGINX\" is not the name of an image: "));

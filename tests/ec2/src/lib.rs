@@ -120,7 +120,8 @@ impl StandIn {
         }
     }
 
-    /// Writes a block of a snapshot, complete or not, as nobody can: what is in it then is what no client has put there.
+    /// Writes a block of a snapshot, complete or not, as nobody can: what is in it then is what no client has put
+    /// there.
     pub fn overwrite(&self, region: &str, id: &str, index: u32, bytes: &[u8]) {
         let block = self.shared.blocks.intern(blocks::digest(bytes), bytes);
         if let Some(snapshot) = self.shared.world().snapshot_mut(region, id) {

@@ -202,8 +202,8 @@ impl Lab {
     }
 }
 
-/// Asserts that every block of the disk reads as it should, and that nothing else is readable in the whole volume: any other block is
-/// zeros, or was never written, by it or an ancestor.
+/// Asserts that every block of the disk reads as it should, and that nothing else is readable in the whole volume: any
+/// other block is zeros, or was never written, by it or an ancestor.
 pub(crate) fn read_back(snapshot: &Snapshot, order: &Order) {
     let ours: BTreeMap<u32, BlockDigest> = order.contents.blocks().iter().copied().collect();
     for (index, block) in snapshot.all_written() {

@@ -1,5 +1,7 @@
-//! Hundreds of schedules of faults, drawn by chance, upon parents and grandparents of any shape. Success: the image is as ordered, every block reads as
-//! the disk has it, and nothing else is readable in the whole volume. Failure: an error that can be read, nothing that is not tagged as ours, and the next run, without faults, succeeds and leaves nothing pending behind.
+//! Hundreds of schedules of faults, drawn by chance, upon parents and grandparents of any shape. Success: the image is
+//! as ordered, every block reads as the disk has it, and nothing else is readable in the whole volume. Failure: an
+//! error that can be read, nothing that is not tagged as ours, and the next run, without faults, succeeds and leaves
+//! nothing pending behind.
 //!
 //! `NANOOS_SEED` runs the one schedule of this seed, `NANOOS_SCHEDULES` another number of them.
 

@@ -1,4 +1,5 @@
-//! A snapshot is its whole volume: nothing is readable in it but the disk, whatever its parents hold. [`Lab::check`] sees to that.
+//! A snapshot is its whole volume: nothing is readable in it but the disk, whatever its parents hold. [`Lab::check`]
+//! sees to that.
 
 use crate::lab::{Disk, Fill, KEY, Lab, REGION, calm, encrypting, hasty, rules, text};
 use crate::resuming::crash;

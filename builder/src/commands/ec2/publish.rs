@@ -151,7 +151,8 @@ impl Ec2 {
         let (session, image) = (self.account.region(region), &published.image);
         if let Some(launch) = &wishes.launch {
             let snapshot = published.snapshot.as_ref().context("AWS does not tell its snapshot")?;
-            let check = aws::check_volume(&session, snapshot, contents, self.teller().as_ref());
+            let teller = self.teller();
+            let check = aws::check_volume(&session, snapshot, contents, teller.as_ref());
             let remedy =
                 || format!("the check of its volume failed: remove it (builder aws rm {image}), and publish again");
             self.runtime.block_on(check).with_context(remedy)?;
