@@ -226,8 +226,8 @@ fn old_identities(order: &Order) -> (String, String) {
         hasher.update(index.to_le_bytes());
         hasher.update(digest.0);
     }
-    let content = hex(&hasher.finalize());
-    let machine = hex(&Sha256::digest(format!("NanoOS machine 1\n{content}\nX86_64\n1\nfalse\ndefault")));
+    let (content, swap) = (hex(&hasher.finalize()), order.machine.swap);
+    let machine = hex(&Sha256::digest(format!("NanoOS machine 1\n{content}\nX86_64\n{swap}\nfalse\ndefault")));
     (content, machine[..32].to_owned())
 }
 
