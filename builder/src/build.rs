@@ -1,6 +1,7 @@
 //! The build as a story: from an image that is at hand to a disk.
 
 use crate::blocks::{Block, Hashing};
+use crate::bounded::PROGRAM;
 use crate::cache::Cache;
 use crate::cleanup::TempFile;
 use crate::digest::Digest;
@@ -164,7 +165,7 @@ struct Boot<'a> {
 
 impl<'a> Boot<'a> {
     fn gather(machine: &'a Machine) -> Result<Self> {
-        let read = |path: &Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
+        let read = |path: &Path| PROGRAM.read_file(path).with_context(|| format!("read {}", path.display()));
         let kernel = &machine.kernel;
         Ok(Boot {
             kernel,

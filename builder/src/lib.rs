@@ -9,6 +9,7 @@
 pub mod application;
 pub mod blob;
 pub mod blocks;
+pub mod bounded;
 pub mod build;
 pub mod cache;
 pub mod cleanup;

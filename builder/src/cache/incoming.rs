@@ -140,6 +140,12 @@ impl Incoming {
         self.len == 0
     }
 
+    /// The digest of what has come so far.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.hasher.clone().finish()
+    }
+
     /// Tells readers what has come.
     pub fn tell(&self, delivery: &Delivery) {
         delivery.came(&self.file, self.len);

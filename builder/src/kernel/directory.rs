@@ -1,5 +1,6 @@
 //! A directory with a kernel in it: one that `kernel/build.sh` made, or an unpacked Debian `linux-image` package.
 
+use crate::bounded::SETTINGS;
 use crate::platform::Arch;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -62,7 +63,7 @@ impl Kernel {
     /// When the configuration can't be read.
     pub fn has(&self, option: &str) -> Result<bool> {
         let Some(config) = &self.config else { return Ok(false) };
-        let text = fs::read_to_string(config).with_context(|| format!("read {}", config.display()))?;
+        let text = SETTINGS.read_text(config).with_context(|| format!("read {}", config.display()))?;
         Ok(text.lines().any(|line| line.strip_prefix(option).is_some_and(|rest| rest.starts_with("=y"))))
     }
 
@@ -86,7 +87,7 @@ fn release_of_manifest(directory: &Path) -> Result<Option<String>> {
     if !path.exists() {
         return Ok(None);
     }
-    let json = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+    let json = SETTINGS.read_file(&path).with_context(|| format!("read {}", path.display()))?;
     let manifest: Manifest = serde_json::from_slice(&json).with_context(|| format!("read {}", path.display()))?;
     Ok(Some(manifest.release))
 }
