@@ -27,6 +27,7 @@ pub mod inspect;
 pub mod kernel;
 pub mod machine;
 pub mod manifest;
+pub mod outfile;
 pub mod output;
 pub mod pack;
 pub mod platform;

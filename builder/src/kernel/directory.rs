@@ -57,6 +57,13 @@ impl Kernel {
         })
     }
 
+    /// The files that it is made of, and the directory of its modules.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let others = [&self.stub, &self.config, &self.modules].into_iter().flatten();
+        others.chain([&self.vmlinuz]).cloned().collect()
+    }
+
     /// Whether the kernel's configuration has `option`, such as `CONFIG_RD_ZSTD`, built in.
     ///
     /// # Errors
