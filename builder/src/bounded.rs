@@ -119,7 +119,7 @@ impl Bound {
     /// As [`Bound::read`].
     pub fn read_blob(self, blob: &Blob) -> io::Result<Vec<u8>> {
         self.check(blob.len())?;
-        self.read(blob.reader())
+        blob.read_all(self.bytes)
     }
 
     /// The body of an answer.
