@@ -265,9 +265,7 @@ fn a_refusal_is_shown_by_its_start() {
 fn headers_and_redirects_come_to_an_end() {
     let dir = workshop();
     let server = Server::start(|path, _| match path.contains("/manifests/") {
-        true => {
-            Answer { headers: "X: \r\n\r\n".replace("\r\n\r\n", "") + &"x".repeat(64), ..Answer::endless("200 OK", "") }
-        }
+        true => Answer { headers: format!("X: {}", "x".repeat(64)), ..Answer::endless("200 OK", "") },
         false => Answer::of("{}"),
     });
     let refused = refusal(build(dir.path(), &server.image(), &[]));

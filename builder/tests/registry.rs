@@ -250,7 +250,8 @@ fn a_damaged_blob_is_refused_and_not_kept() {
     let registry = Registry::start(Manner::Damaging, &large_layer());
     let refusal = format!("{:#}", registry.pull(&cache).unwrap_err());
     assert!(
-        refusal.contains("pull the configuration: the content's digest is sha256:") && refusal.ends_with(": what was sent is damaged"),
+        refusal.contains("pull the configuration: the content's digest is sha256:")
+            && refusal.ends_with(": what was sent is damaged"),
         "{refusal}"
     );
     assert_eq!(support::names(&dir.path().join("blobs/sha256")), ["partial"]);
