@@ -53,8 +53,11 @@ impl Connection {
         let mut reference = self.words.endpoint.reference.clone();
         // An index may lead to an index; beyond two levels it is a joke.
         for _ in 0..3 {
-            let json = self.client.manifest(&reference).await;
-            let json = json.map_err(|error| self.explain(error)).context("pull the manifest")?;
+            let json = self.client.manifest(&reference).await.map_err(|error| match error {
+                // A sentence of its own.
+                RequestError::Refused(..) => self.explain(error),
+                error => self.explain(error).context("pull the manifest"),
+            })?;
             match Document::parse(&json, "")? {
                 Document::Manifest(manifest) => return Ok((Digest::of(&json), manifest)),
                 Document::Index(index) => {
