@@ -1,8 +1,8 @@
 //! The build as a story: from an image that is at hand to a disk.
 
 use crate::blocks::{Block, Hashing};
+use crate::bounded::PROGRAM;
 use crate::cache::Cache;
-use crate::cleanup::TempFile;
 use crate::digest::Digest;
 use crate::disk::{self, Layout, SparseWriter};
 use crate::esp::Files;
@@ -11,7 +11,7 @@ use crate::initrd;
 use crate::kernel::directory::Kernel;
 use crate::kernel::modules;
 use crate::machine::{self, Options};
-use crate::output::Output;
+use crate::output::{Draft, Output};
 use crate::pack::{self, Packed};
 use crate::platform::Platform;
 use crate::progress::{Progress, mebibytes};
@@ -125,13 +125,13 @@ pub fn make(
 /// What the steps answer.
 pub fn make_image(
     machine: &Machine,
-    disk: TempFile,
+    draft: Draft,
     output: &Output,
     cache: &Cache,
     progress: &Progress,
 ) -> Result<Made> {
-    let made = make(machine, &disk.reopen()?, output.format.size_multiple(), false, cache, progress)?;
-    output.finish(disk, progress)?;
+    let made = make(machine, draft.raw(), output.format.size_multiple(), false, cache, progress)?;
+    output.finish(draft, progress)?;
     Ok(made)
 }
 
@@ -164,7 +164,7 @@ struct Boot<'a> {
 
 impl<'a> Boot<'a> {
     fn gather(machine: &'a Machine) -> Result<Self> {
-        let read = |path: &Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
+        let read = |path: &Path| PROGRAM.read_file(path).with_context(|| format!("read {}", path.display()));
         let kernel = &machine.kernel;
         Ok(Boot {
             kernel,

@@ -99,7 +99,8 @@ impl Drop for OnInterrupt {
     }
 }
 
-/// A file with a temporary name, removed unless it is given its own.
+/// A file with a temporary name, removed unless it is given its own. Only its owner may read and write it, if the umask lets
+/// even that.
 #[derive(Debug)]
 pub struct TempFile(Option<NamedTempFile>, PathBuf);
 
@@ -125,40 +126,35 @@ impl TempFile {
         &self.1
     }
 
-    /// Opens it once more.
+    /// The open file once more. All that this gives share one place in the file.
     ///
     /// # Errors
-    /// When it can't be opened.
-    pub fn reopen(&self) -> Result<File> {
-        let options = File::options().read(true).write(true).open(&self.1);
-        options.with_context(|| format!("open {}", self.1.display()))
+    /// When there can be no more open files.
+    pub fn file(&self) -> Result<File> {
+        let file = self.0.as_ref().context("the temporary file has its name already")?;
+        file.as_file().try_clone().with_context(|| format!("open {}", self.1.display()))
     }
 
-    /// Gives it its name in one step, with `permissions` (octal, as chmod takes them), once its content is on the disk.
+    /// Gives it its name in one step, once its content is on the disk.
     ///
     /// # Errors
     /// When the content can't be written out or the file not be renamed.
-    pub fn persist(self, path: &Path, permissions: u32) -> Result<()> {
+    pub fn persist(self, path: &Path) -> Result<()> {
         if let Some(file) = &self.0 {
             file.as_file().sync_all().with_context(|| format!("write out {}", path.display()))?;
         }
-        self.rename(path, permissions)
+        self.rename(path)
     }
 
     /// As [`TempFile::persist`], for what is verified when it is read: it is not waited for the disk.
     ///
     /// # Errors
     /// When the file can't be renamed.
-    pub fn rename(mut self, path: &Path, permissions: u32) -> Result<()> {
-        use std::os::unix::fs::PermissionsExt;
+    pub fn rename(mut self, path: &Path) -> Result<()> {
         let Some(file) = self.0.take() else { return Ok(()) };
-        let shown = path.display();
-        file.as_file()
-            .set_permissions(PermissionsExt::from_mode(permissions))
-            .with_context(|| format!("chmod {shown}"))?;
         file.persist(path)
             .map_err(|error| error.error)
-            .with_context(|| format!("rename a temporary file to {shown}"))?;
+            .with_context(|| format!("rename a temporary file to {}", path.display()))?;
         Ok(())
     }
 }

@@ -100,7 +100,8 @@ pub(crate) struct Build {
     #[arg(value_name = "IMAGE", required = true)]
     pub(crate) image: Option<Source>,
 
-    /// The disk image to write, in the format of its ending; raw where that says nothing [default: ./NAME.FORMAT]
+    /// The disk image to write, in the format of its ending; raw where that says nothing; - for standard output [default:
+    /// ./NAME.FORMAT]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
@@ -109,7 +110,7 @@ pub(crate) struct Build {
     #[arg(long, value_name = "FORMAT", hide_possible_values = true, value_parser = format())]
     pub(crate) format: Option<Format>,
 
-    /// Write what the disk is made of into this file, as JSON
+    /// Write what the disk is made of into this file, as JSON; - for standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) provenance: Option<PathBuf>,
 

@@ -1,5 +1,6 @@
 //! PID 1 of a machine: the init that this program carries, or another.
 
+use crate::bounded::PROGRAM;
 use crate::embedded;
 use crate::platform::Platform;
 use anyhow::{Context, Result, ensure};
@@ -7,7 +8,6 @@ use object::Endianness;
 use object::elf::{ET_DYN, ET_EXEC, FileHeader64, PT_INTERP};
 use object::read::elf::{FileHeader, ProgramHeader};
 use std::borrow::Cow;
-use std::fs;
 use std::path::Path;
 
 /// The init in `given`, else the one that this program carries.
@@ -24,7 +24,7 @@ pub fn choose(given: Option<&Path>, platform: Platform) -> Result<Cow<'static, [
         return Ok(embedded::INIT.into());
     };
     let shown = path.display();
-    let bytes = fs::read(path).with_context(|| format!("--init {shown}"))?;
+    let bytes = PROGRAM.read_file(path).with_context(|| format!("--init {shown}"))?;
     check(&bytes, platform).with_context(|| format!("--init {shown}"))?;
     Ok(bytes.into())
 }
@@ -66,7 +66,7 @@ mod tests {
         assert_eq!(refused(b"#!/bin/sh\n", host), "it is not a program (an ELF file)");
         assert_eq!(refused(&embedded::INIT[..40], host), "it is not a 64-bit program");
         // The test itself is linked dynamically.
-        let itself = fs::read("/proc/self/exe").unwrap();
+        let itself = std::fs::read("/proc/self/exe").unwrap();
         assert!(refused(&itself, host).starts_with("it is linked dynamically, "));
     }
 

@@ -9,6 +9,7 @@
 pub mod application;
 pub mod blob;
 pub mod blocks;
+pub mod bounded;
 pub mod build;
 pub mod cache;
 pub mod cleanup;
@@ -26,6 +27,7 @@ pub mod inspect;
 pub mod kernel;
 pub mod machine;
 pub mod manifest;
+pub mod outfile;
 pub mod output;
 pub mod pack;
 pub mod platform;

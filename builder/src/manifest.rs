@@ -7,9 +7,6 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 
-/// Largest manifest, index or configuration that is read, in bytes: registries' own limit for manifests is 4 MiB.
-pub const MAX_DOCUMENT: u64 = 4 << 20;
-
 /// Media types of manifests and indexes, as a client says which it takes.
 pub const MANIFEST_TYPES: &[&str] = &[
     "application/vnd.oci.image.index.v1+json",

@@ -5,8 +5,10 @@ use anyhow::{Result, bail};
 use builder::application::Application;
 use builder::build::Machine;
 use builder::cache::{self, Cache};
+use builder::kernel::directory::Kernel;
 use builder::kernel::find;
 use builder::machine::Options;
+use builder::outfile::Files;
 use builder::platform::Platform;
 use builder::progress::Progress;
 use builder::source::endpoint::Mirror;
@@ -17,6 +19,25 @@ use builder::sysctls::Settings;
 use builder::{cmdline, init};
 use std::borrow::Cow;
 use std::path::PathBuf;
+
+/// The files of this machine that a build reads, none of which it may write.
+pub(crate) fn inputs(source: &Source, setup: &Setup) -> Files {
+    let mut files = Files::default();
+    for path in source.files() {
+        files.reads("the image", &path);
+    }
+    let kernel = setup.kernel.kernel.as_deref();
+    // What is wrong with it is told when it is used.
+    for path in kernel.and_then(|directory| Kernel::open(directory).ok()).iter().flat_map(Kernel::files) {
+        files.reads("--kernel", &path);
+    }
+    let named = [("--init", setup.init.as_deref()), ("--registry-ca", setup.registry_ca.as_deref())];
+    let env_files = setup.application.env_files().iter().map(|path| ("--env-file", path.as_path()));
+    for (option, path) in named.into_iter().filter_map(|(option, path)| Some((option, path?))).chain(env_files) {
+        files.reads(option, path);
+    }
+    files
+}
 
 /// A machine that was asked for.
 pub(crate) struct Order {

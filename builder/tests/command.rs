@@ -42,7 +42,7 @@ fn the_same_image_gives_the_same_disk_whenever_and_wherever_it_is_built() {
     assert!(disk == fs::read(other.path().join("x.img")).unwrap(), "two builds differ");
     assert_eq!(names(one.path()), ["cache", "image", "image.raw", "kernel"]);
     let mode = one.path().join("image.raw").metadata().unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o644);
+    assert_eq!(mode & 0o777, 0o600);
 }
 
 #[test]

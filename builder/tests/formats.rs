@@ -67,7 +67,7 @@ fn qemu_reads(file: &str, format: &str, multiple: u64, checked: bool) {
     tool(dir, "qemu-utils", &["qemu-img", "convert", "-f", format, "-O", "raw", file, "back"]);
     tool(dir, "qemu-utils", &["qemu-img", "compare", "-f", format, "-F", "raw", file, "back"]);
     holds_the_disk(dir, "back", multiple);
-    assert_eq!(dir.join(file).metadata().unwrap().permissions().mode() & 0o777, 0o644);
+    assert_eq!(dir.join(file).metadata().unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[test]

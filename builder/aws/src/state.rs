@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -24,7 +25,11 @@ impl State {
     /// # Errors
     /// When it can't be made.
     pub fn open(directory: &Path) -> Result<Self> {
-        fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .with_context(|| format!("make {}", directory.display()))?;
         let old = SystemTime::now() - KEPT;
         for entry in fs::read_dir(directory).with_context(|| format!("read {}", directory.display()))?.flatten() {
             let changed = entry.metadata().and_then(|metadata| metadata.modified());
@@ -112,7 +117,12 @@ impl Journal {
             Err(error) => return Err(error).with_context(|| format!("read {shown}")),
         };
         let earlier = bytes.chunks_exact(ENTRY).filter_map(entry).collect();
-        let file = File::options().append(true).create(true).open(&path).with_context(|| format!("open {shown}"))?;
+        let file = File::options()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&path)
+            .with_context(|| format!("open {shown}"))?;
         // The rest of an entry would shift all that follow.
         file.set_len((bytes.len() / ENTRY * ENTRY) as u64).with_context(|| format!("write {shown}"))?;
         Ok(Journal { path, file: Some(Mutex::new(file)), earlier })

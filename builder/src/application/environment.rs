@@ -1,11 +1,8 @@
 //! Environment variables, as `docker run` takes them with `-e` and `--env-file`.
 
-use anyhow::{Context, Result, bail, ensure};
-use std::fs;
+use crate::bounded::VARIABLES;
+use anyhow::{Context, Result, bail};
 use std::path::Path;
-
-/// Largest file with variables that is read, in bytes: what a program can be given at once is far less (execve(2)).
-const MAX_FILE: u64 = 4 << 20;
 
 /// What becomes of one variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,9 +54,7 @@ pub fn own(key: &str) -> Option<String> {
 /// When the file can't be read; the first line that is no variable.
 pub fn read_file(path: &Path, own: impl Fn(&str) -> Option<String>) -> Result<Vec<Variable>> {
     let shown = path.display();
-    let length = fs::metadata(path).with_context(|| format!("--env-file {shown}"))?.len();
-    ensure!(length <= MAX_FILE, "--env-file {shown}: it has {length} bytes, and at most {MAX_FILE} make sense");
-    let bytes = fs::read(path).with_context(|| format!("--env-file {shown}"))?;
+    let bytes = VARIABLES.read_file(path).with_context(|| format!("--env-file {shown}"))?;
     parse_file(&bytes, own).with_context(|| format!("--env-file {shown}"))
 }
 

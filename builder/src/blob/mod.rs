@@ -80,6 +80,15 @@ impl Blob {
         }
     }
 
+    /// Its bytes, where they are in memory.
+    #[must_use]
+    pub fn in_memory(&self) -> Option<&[u8]> {
+        match self {
+            Blob::Memory(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
     /// Whether there are no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {

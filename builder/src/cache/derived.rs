@@ -4,7 +4,7 @@ use super::{Cache, no_room, open_file, touch};
 use crate::cleanup::TempFile;
 use crate::digest::Digest;
 use anyhow::{Context, Result};
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::PathBuf;
 
 /// What is kept beside blobs: files that can be made again from something else.
@@ -52,9 +52,9 @@ impl Cache {
     pub fn derive(&self, kind: Kind, key: &Digest) -> Result<Draft> {
         let path = self.derived_path(kind, key);
         let folder = self.directory().join(kind.folder());
-        fs::create_dir_all(&folder).map_err(|error| no_room(error, format!("create {}", folder.display())))?;
+        super::make_directory(&folder).map_err(|error| no_room(error, format!("create {}", folder.display())))?;
         let temp = TempFile::new_in(&folder)?;
-        let file = temp.reopen()?;
+        let file = temp.file()?;
         Ok(Draft { file, name: Some((temp, path)) })
     }
 
@@ -90,7 +90,7 @@ impl Draft {
     /// When it can't be written out or renamed.
     pub fn finish(self) -> Result<File> {
         if let Some((temp, path)) = self.name {
-            temp.persist(&path, 0o644)?;
+            temp.persist(&path)?;
         }
         Ok(self.file)
     }
@@ -99,6 +99,7 @@ impl Draft {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::io::{Read, Write};
     use std::time::{Duration, SystemTime};
 

@@ -1,7 +1,7 @@
 //! Blobs on their way into the cache. What has come of one stays at `blobs/sha256/partial/<digest>` if the download
 //! breaks off, and the next one goes on from there, in this process or another.
 
-use super::{Cache, no_room};
+use super::{Cache, PRIVATE, no_room};
 use crate::blob::{Blob, Delivery, Kept};
 use crate::cleanup::TempFile;
 use crate::digest::{Digest, Hasher};
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -69,8 +69,14 @@ impl Cache {
         loop {
             // What is no file goes.
             super::open_file(&partial).with_context(|| format!("open {}", partial.display()))?;
-            let file = File::options().read(true).write(true).create(true).truncate(false).open(&partial);
-            let file = file.map_err(|error| no_room(error, format!("create {}", partial.display())))?;
+            let file = File::options().read(true).write(true).create(true).truncate(false).mode(PRIVATE).open(&partial);
+            let file = match file {
+                // Another user's, in a cache that is shared.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied && partial.exists() => {
+                    return Ok(Claim::Mine(Box::new(self.incoming(digest)?)));
+                }
+                file => file.map_err(|error| no_room(error, format!("create {}", partial.display())))?,
+            };
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -97,7 +103,7 @@ impl Cache {
     /// When no file can be made in the cache.
     pub fn incoming(&self, digest: &Digest) -> Result<Incoming> {
         let temp = TempFile::new_in(&self.blobs)?;
-        let file = Arc::new(temp.reopen()?);
+        let file = Arc::new(temp.file()?);
         self.resume(file, digest, Place::Temporary(temp))
     }
 
@@ -138,6 +144,12 @@ impl Incoming {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// The digest of what has come so far.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.hasher.clone().finish()
     }
 
     /// Tells readers what has come.
@@ -192,15 +204,12 @@ impl Incoming {
             }
             bail!("the content's digest is {found}, not {}: what was sent is damaged", self.digest);
         }
-        let shown = self.path.display();
         match self.place {
             Place::Partial(partial, _lock) => {
-                // Readable for others: a cache may be shared, and what is public in a registry is no secret here.
-                let readable = fs::Permissions::from_mode(0o644);
-                self.file.set_permissions(readable).with_context(|| format!("chmod {shown}"))?;
-                fs::rename(&partial, &self.path).with_context(|| format!("rename a download to {shown}"))?;
+                fs::rename(&partial, &self.path)
+                    .with_context(|| format!("rename a download to {}", self.path.display()))?;
             }
-            Place::Temporary(temp) => temp.rename(&self.path, 0o644)?,
+            Place::Temporary(temp) => temp.rename(&self.path)?,
         }
         Ok(Blob::File { file: self.file, offset: 0, len: self.len })
     }
@@ -221,7 +230,7 @@ impl Cache {
     /// When no file can be made in the cache.
     pub fn unnamed(&self) -> Result<Unnamed> {
         let temp = TempFile::new_in(&self.blobs)?;
-        let file = temp.reopen()?;
+        let file = temp.file()?;
         Ok(Unnamed { temp, file, blobs: self.blobs.clone() })
     }
 }
@@ -245,7 +254,7 @@ impl Unnamed {
         }
         let digest = hasher.finish();
         let path = self.blobs.join(digest.hex());
-        self.temp.rename(&path, 0o644)?;
+        self.temp.rename(&path)?;
         let kept = Kept::new(self.file, digest, path).context("read what was written")?;
         Ok((digest, Blob::Kept(Arc::new(kept))))
     }

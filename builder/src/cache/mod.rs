@@ -15,7 +15,7 @@ use rustix::fs::OFlags;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -53,7 +53,7 @@ impl Cache {
     /// When the directory can't be made.
     pub fn open(directory: &Path) -> Result<Self> {
         let blobs = directory.join("blobs/sha256");
-        fs::create_dir_all(blobs.join("partial"))
+        make_directory(&blobs.join("partial"))
             .with_context(|| format!("create the cache {} (NANOOS_CACHE names another directory)", blobs.display()))?;
         Ok(Cache { directory: directory.to_owned(), blobs })
     }
@@ -116,6 +116,14 @@ impl Cache {
     }
 }
 
+/// Permissions of the files of the cache: a layer may be a private repository's.
+const PRIVATE: u32 = 0o600;
+
+/// Makes a directory with those above it, for this user alone. One that is there keeps its permissions: a cache may be shared.
+fn make_directory(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
 /// Notes that a file was used now, which keeps it longer. In a cache that another user shares it can't be noted, and the
 /// file may go sooner than it should, which costs time only.
 fn touch(file: &File) {
@@ -128,7 +136,8 @@ fn open_file(path: &Path) -> io::Result<Option<File>> {
     let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits() as i32;
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_file() => match File::options().read(true).custom_flags(flags).open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // What another user may not share is as good as nothing.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => Ok(None),
             opened => opened.map(Some),
         },
         Ok(metadata) => if metadata.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.map(|()| None),

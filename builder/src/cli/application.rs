@@ -37,6 +37,11 @@ pub(crate) struct ApplicationArgs {
 }
 
 impl ApplicationArgs {
+    /// The files that [`ApplicationArgs::read`] reads.
+    pub(crate) fn env_files(&self) -> &[PathBuf] {
+        &self.env_file
+    }
+
     /// What they say; reads the files.
     pub(crate) fn read(self) -> Result<Application> {
         let mut variables = Vec::new();

@@ -58,6 +58,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
         "  ami=$(builder -q nginx)                the image's id alone on standard output
   disk=$(builder -q -o web.raw nginx)    the path
   builder --json -o web.raw nginx | jq .size
+  builder -o - nginx | ssh host 'cat >web.raw'
   source <(builder completions bash)     complete with the Tab key",
     ),
     (
@@ -69,7 +70,12 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
 
   The same contents are the same AMI: where it is there already, its id is the answer, and nothing is
   sent. Of others only the blocks are sent that no earlier snapshot has. An upload that was interrupted
-  goes on when the same command runs again.",
+  goes on when the same command runs again.
+
+  A disk image appears, or replaces a file, all at once; a link is written through. Only its owner may
+  read it, whatever the umask: it holds the values of the application's environment. - is standard
+  output; into it, other pipes and devices that are not in use the finished image is written. What the
+  build reads, or writes already, is refused.",
     ),
     (
         "Environment",

@@ -5,18 +5,18 @@ use super::dry_run;
 use super::ec2::{self, Ec2};
 use super::report::{Built, how_to_boot, print};
 use crate::cli::{self, Build};
-use crate::order::Order;
-use anyhow::{Context, Result, bail, ensure};
+use crate::order::{Order, inputs};
+use anyhow::{Context, Result, bail};
 use builder::build::make_image;
 use builder::cache::{self, Cache};
-use builder::cleanup::TempFile;
 use builder::destination::{self, Account, Destination, Surroundings, Wanted};
+use builder::outfile::{Content, Files, OutFile};
 use builder::output::{Format, Output};
 use builder::progress::{Progress, mebibytes};
 use builder::provenance::Provenance;
 use builder::source::Source;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Decides where the result goes.
 pub(crate) fn build(build: Build, progress: &Progress) -> Result<()> {
@@ -43,34 +43,42 @@ pub(crate) fn build(build: Build, progress: &Progress) -> Result<()> {
 fn build_disk(build: Build, source: Source, progress: &Progress) -> Result<()> {
     let name = build.publishing.name.as_ref().map_or_else(|| source.stem(), |name| name.replace('/', "-"));
     let output = Output::new(build.output.as_deref(), &name, build.format);
+    let mut files = inputs(&source, &build.setup);
     let order = Order::new(source, build.setup)?;
     let cache = Cache::open(&cache::directory()?)?;
-    // What can be refused is refused before the work that takes time.
-    let disk = output.begin()?;
     if build.dry_run {
+        files.may_write("-o", &output.path, Content::Bytes)?;
         let what = format!("{}, {}", output.path.display(), output.format);
         return dry_run::tell(&order, &what, &cache, progress);
     }
-    let provenance = ProvenanceFile::begin(build.provenance, Some(&output.path))?;
+    // What can be refused is refused before the work that takes time.
+    let disk = output.begin(&mut files, &cache)?;
+    let (is_file, is_stdout) = (disk.out().is_file(), disk.out().is_stdout());
+    let provenance = begin_provenance(build.provenance.as_deref(), &mut files, &cache)?;
+    if build.report.json {
+        files.prints("--json")?;
+    } else if build.report.quiet && !is_stdout {
+        files.prints("-q")?;
+    }
     let container = order.fetch(&cache, progress)?;
     let machine = order.machine(container, progress)?;
     let mut made = make_image(&machine, disk, &output, &cache, progress)?;
     made.provenance.image.manifest = machine.container.manifest;
-    provenance.finish(&made.provenance)?;
+    finish_provenance(provenance, &made.provenance)?;
 
     let len = made.layout.len;
     progress.step(format!("done: {}, {}", output.path.display(), mebibytes(len)));
-    if output.format != Format::TarGz && machine.platform.arch.name == "x86_64" {
+    if is_file && output.format != Format::TarGz && machine.platform.arch.name == "x86_64" {
         progress.line(&format!("To boot it here: {}", how_to_boot(&output.path, &machine.container.config.config)));
     }
     #[cfg(feature = "aws")]
-    if output.format == Format::Raw {
+    if is_file && output.format == Format::Raw {
         progress.line(&format!("To make an AMI of it: builder publish {}", output.path.display()));
     }
     if build.report.json {
         print(format!("{}\n", Built::new(&machine, &output, len, progress).json()?).as_bytes())?;
     }
-    if build.report.quiet {
+    if build.report.quiet && !is_stdout {
         print(format!("{}\n", output.path.display()).as_bytes())?;
     }
     drop(machine); // and with it what it holds of the cache
@@ -83,6 +91,7 @@ fn build_disk(build: Build, source: Source, progress: &Progress) -> Result<()> {
 fn build_image(build: Build, source: Source, account: Account, progress: &Progress) -> Result<()> {
     let wishes = ec2::publish::Wishes::new(&build.publishing)?;
     let (label, repository) = (source.label(), source.repository());
+    let mut files = inputs(&source, &build.setup);
     let order = Order::new(source, build.setup)?;
     ec2::publish::volume_size(order.options.swap.as_ref().map_or(0, |swap| swap.bytes))?;
     let cache = Cache::open(&cache::directory()?)?;
@@ -91,7 +100,10 @@ fn build_image(build: Build, source: Source, account: Account, progress: &Progre
         let regions = if build.publishing.all_regions { "every region".to_owned() } else { regions.join(", ") };
         return dry_run::tell(&order, &format!("AMI in {regions}"), &cache, progress);
     }
-    let provenance = ProvenanceFile::begin(build.provenance, None)?;
+    let provenance = begin_provenance(build.provenance.as_deref(), &mut files, &cache)?;
+    if build.report.json || build.report.quiet {
+        files.prints(if build.report.json { "--json" } else { "-q" })?;
+    }
     let ec2 = Ec2::open(account, build.publishing.all_regions, progress)?;
     wishes.check(&ec2)?;
     let container = order.fetch(&cache, progress)?;
@@ -104,7 +116,7 @@ fn build_image(build: Build, source: Source, account: Account, progress: &Progre
     drop(machine); // and with it what it holds of the cache
     cli::cache::trim(&cache, progress);
     ec2.publish(disk, &wishes, &build.report)?;
-    provenance.finish(&made.provenance)
+    finish_provenance(provenance, &made.provenance)
 }
 
 #[cfg(not(feature = "aws"))]
@@ -112,26 +124,12 @@ fn build_image(_: Build, _: Source, _: Account, _: &Progress) -> Result<()> {
     bail!("this builder was built without its feature aws, and makes no images of EC2: -o FILE builds a disk image")
 }
 
-/// `--provenance`: a temporary file beside one that will be written, which tells early that it can't be.
-struct ProvenanceFile(Option<(TempFile, PathBuf)>);
+fn begin_provenance(path: Option<&Path>, files: &mut Files, cache: &Cache) -> Result<Option<OutFile>> {
+    path.map(|path| files.write("--provenance", path, Content::Text, cache)).transpose()
+}
 
-impl ProvenanceFile {
-    fn begin(path: Option<PathBuf>, disk: Option<&Path>) -> Result<Self> {
-        let Some(path) = path else { return Ok(ProvenanceFile(None)) };
-        let directory = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-        let shown = path.display();
-        ensure!(!path.is_dir(), "--provenance {shown}: this is a directory; name a file");
-        // A rename would put a file in the place of a device.
-        ensure!(!path.exists() || path.is_file(), "--provenance {shown}: this is a device or a pipe; name a file");
-        ensure!(disk != Some(&path), "--provenance {shown}: the disk image is written there; name another file");
-        let file = TempFile::new_in(directory).with_context(|| format!("--provenance {shown}"))?;
-        Ok(ProvenanceFile(Some((file, path))))
-    }
-
-    fn finish(self, provenance: &Provenance) -> Result<()> {
-        let Some((file, path)) = self.0 else { return Ok(()) };
-        let json = provenance.to_json()?;
-        file.reopen()?.write_all(&json).with_context(|| format!("--provenance {}", path.display()))?;
-        file.persist(&path, 0o644)
-    }
+fn finish_provenance(file: Option<OutFile>, provenance: &Provenance) -> Result<()> {
+    let Some(file) = file else { return Ok(()) };
+    file.file().write_all(&provenance.to_json()?).context("write what the disk is made of")?;
+    file.commit()
 }

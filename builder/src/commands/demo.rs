@@ -10,6 +10,7 @@ use builder::flatten::{Content, Layer};
 use builder::kernel::find;
 use builder::machine::Options;
 use builder::manifest::{ImageConfig, RunConfig};
+use builder::outfile::Files;
 use builder::output::Output;
 use builder::platform::Platform;
 use builder::progress::Progress;
@@ -35,7 +36,7 @@ pub(crate) fn run(port: u16, kernel: Option<&Path>, progress: &Progress) -> Resu
     let directory = cache::directory()?;
     let cache = Cache::open(&directory)?;
     let output = Output::new(Some(&directory.join("demo.raw")), "", None);
-    let disk = output.begin()?;
+    let disk = output.begin(&mut Files::default(), &cache)?;
     let machine = Machine {
         name: "hello".to_owned(),
         platform,

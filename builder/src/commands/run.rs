@@ -1,7 +1,7 @@
 //! `builder run`: builds a machine and boots it, in one step.
 
 use crate::cli::{self, Bootable, Run};
-use crate::order::Order;
+use crate::order::{Order, inputs};
 use crate::qemu::{self, Hardware};
 use anyhow::{Context, Result, bail, ensure};
 use builder::build::make_image;
@@ -44,11 +44,13 @@ fn build_and_boot(source: Source, run: Run, hardware: Hardware, progress: &Progr
     let directory = TempDir::new()?;
     let disk = run.output.unwrap_or_else(|| directory.path().join("disk.raw"));
     let output = Output::new(Some(&disk), "", None);
+    let mut files = inputs(&source, &run.setup);
     let order = Order::new(source, run.setup)?;
-    let unfinished = output.begin()?;
-    ensure!(output.format != Format::TarGz, "-o {}: QEMU boots no archive; take another ending", disk.display());
-    tools::require(&[tools::QEMU, tools::OVMF], progress)?;
     let cache = Cache::open(&cache::directory()?)?;
+    ensure!(output.format != Format::TarGz, "-o {}: QEMU boots no archive; take another ending", disk.display());
+    let unfinished = output.begin(&mut files, &cache)?;
+    ensure!(unfinished.out().is_file(), "-o {}: QEMU boots from a file; name one", disk.display());
+    tools::require(&[tools::QEMU, tools::OVMF], progress)?;
     let swap = order.options.swap.as_ref().map_or(0, |swap| swap.bytes >> 20);
     let container = order.fetch(&cache, progress)?;
     let machine = order.machine(container, progress)?;

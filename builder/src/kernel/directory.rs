@@ -1,5 +1,6 @@
 //! A directory with a kernel in it: one that `kernel/build.sh` made, or an unpacked Debian `linux-image` package.
 
+use crate::bounded::SETTINGS;
 use crate::platform::Arch;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -56,13 +57,20 @@ impl Kernel {
         })
     }
 
+    /// The files that it is made of, and the directory of its modules.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let others = [&self.stub, &self.config, &self.modules].into_iter().flatten();
+        others.chain([&self.vmlinuz]).cloned().collect()
+    }
+
     /// Whether the kernel's configuration has `option`, such as `CONFIG_RD_ZSTD`, built in.
     ///
     /// # Errors
     /// When the configuration can't be read.
     pub fn has(&self, option: &str) -> Result<bool> {
         let Some(config) = &self.config else { return Ok(false) };
-        let text = fs::read_to_string(config).with_context(|| format!("read {}", config.display()))?;
+        let text = SETTINGS.read_text(config).with_context(|| format!("read {}", config.display()))?;
         Ok(text.lines().any(|line| line.strip_prefix(option).is_some_and(|rest| rest.starts_with("=y"))))
     }
 
@@ -86,7 +94,7 @@ fn release_of_manifest(directory: &Path) -> Result<Option<String>> {
     if !path.exists() {
         return Ok(None);
     }
-    let json = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+    let json = SETTINGS.read_file(&path).with_context(|| format!("read {}", path.display()))?;
     let manifest: Manifest = serde_json::from_slice(&json).with_context(|| format!("read {}", path.display()))?;
     Ok(Some(manifest.release))
 }

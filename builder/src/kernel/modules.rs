@@ -3,11 +3,11 @@
 
 use super::directory::Kernel;
 use super::indexes::{self, Dependencies};
+use crate::bounded::{PROGRAM, SETTINGS};
 use crate::compression::Compression;
 use anyhow::{Context, Result, bail};
 use initramfs::modules::EXPECTED;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io::Read;
 use std::path::Path;
 
@@ -140,7 +140,7 @@ pub fn select(kernel: &Kernel, late: bool) -> Result<Selection> {
     for name in ["modules.builtin", "modules.builtin.modinfo"] {
         let path = directory.join(name);
         if path.exists() {
-            let content = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+            let content = SETTINGS.read_file(&path).with_context(|| format!("read {}", path.display()))?;
             selection.files.insert(name.to_owned(), content);
         }
     }
@@ -175,7 +175,7 @@ fn plain_name(path: &str) -> &str {
 }
 
 fn read_module(path: &Path) -> Result<Vec<u8>> {
-    let stored = fs::read(path)?;
+    let stored = PROGRAM.read_file(path)?;
     let mut plain = Vec::new();
     let compression = Compression::sniff(&stored);
     let reader: Box<dyn Read> = match compression {
@@ -190,7 +190,7 @@ fn read_module(path: &Path) -> Result<Vec<u8>> {
 
 fn read_index(directory: &Path, name: &str, release: &str) -> Result<String> {
     let path = directory.join(name);
-    fs::read_to_string(&path).with_context(|| {
+    SETTINGS.read_text(&path).with_context(|| {
         // lib/modules/RELEASE or usr/lib/modules/RELEASE: depmod -b takes what is above lib.
         let base = directory.ancestors().nth(3).unwrap_or(directory);
         format!("read {} (if it is missing: depmod -b {} {release})", path.display(), base.display())
@@ -202,7 +202,7 @@ fn optional_index(directory: &Path, name: &str) -> Result<String> {
     if !path.exists() {
         return Ok(String::new());
     }
-    fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+    SETTINGS.read_text(&path).with_context(|| format!("read {}", path.display()))
 }
 
 #[cfg(test)]

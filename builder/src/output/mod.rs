@@ -1,4 +1,4 @@
-//! The file that a build ends in: its name, its format, and how it appears all at once.
+//! The file that a build ends in: its name and its format.
 //!
 //! Every format is written here, by no other program's help, as a stream with bounded memory, and depends on the disk's
 //! bytes alone: the same disk gives the same file, whenever and wherever.
@@ -13,17 +13,15 @@ mod vmdk;
 
 pub use format::{Format, ParseFormatError};
 
-use crate::cleanup::TempFile;
+use crate::cache::Cache;
 use crate::digest::Digest;
+use crate::outfile::{Content, Files, OutFile};
 use crate::progress::Progress;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-
-/// Permissions of the result: everyone may read it, as with other files that compilers make.
-const PERMISSIONS: u32 = 0o644;
 
 /// Deflate's effort. The root is compressed already, so more of it makes nothing smaller; but level 1 knows fixed codes
 /// only, which make such bytes a twentieth larger.
@@ -56,52 +54,64 @@ impl Output {
         }
     }
 
-    /// The directory of the file, where temporary files can be renamed to it.
-    #[must_use]
-    pub fn directory(&self) -> &Path {
-        match self.path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        }
-    }
-
-    /// A temporary file beside the result. Made first, it tells early that the result can't be written.
+    /// Begins the disk. Done first, it tells early that the result can't be written.
     ///
     /// # Errors
-    /// When the result is a directory, or none can be written there.
-    pub fn begin(&self) -> Result<TempFile> {
-        let shown = self.path.display();
-        ensure!(!self.path.is_dir(), "-o {shown}: this is a directory; name a file");
-        // A rename would put a file in the place of a device, which may be /dev/null or a disk.
-        ensure!(!self.path.exists() || self.path.is_file(), "-o {shown}: this is a device or a pipe; name a file");
-        let directory = self.directory();
-        ensure!(directory.is_dir(), "-o {shown}: there is no directory {}", directory.display());
-        TempFile::new_in(directory).with_context(|| format!("-o {shown}"))
+    /// As [`Files::write`].
+    pub fn begin(&self, files: &mut Files, cache: &Cache) -> Result<Draft> {
+        let out = files.write("-o", &self.path, Content::Bytes, cache)?;
+        let raw = match self.format {
+            // What a VHD has beside the disk is a few bytes behind it.
+            Format::Raw | Format::Vhd => out.file().try_clone().context("open the disk")?,
+            Format::Qcow2 | Format::Vmdk | Format::TarGz => cache.nameless()?,
+        };
+        Ok(Draft { raw, out })
     }
 
     /// Turns the raw disk, whose length is a multiple of [`Format::size_multiple`], into the result.
     ///
     /// # Errors
     /// When it can't be converted or written.
-    pub fn finish(&self, raw: TempFile, progress: &Progress) -> Result<()> {
+    pub fn finish(&self, draft: Draft, progress: &Progress) -> Result<()> {
+        let Draft { raw, out } = draft;
         let convert = match self.format {
-            Format::Raw => return raw.persist(&self.path, PERMISSIONS),
-            // The disk and a few bytes behind it.
+            Format::Raw => return out.commit(),
             Format::Vhd => {
-                vhd::finish(&raw.reopen()?).context("store the disk as vhd")?;
-                return raw.persist(&self.path, PERMISSIONS);
+                vhd::finish(&raw).context("store the disk as vhd")?;
+                return out.commit();
             }
             Format::Qcow2 => qcow2::write,
             Format::Vmdk => vmdk::write,
             Format::TarGz => tar_gz::write,
         };
         progress.step(format!("store the disk as {}", self.format));
-        let disk = raw.reopen()?;
-        let len = disk.metadata().context("ask for the disk's size")?.len();
-        let converted = TempFile::new_in(self.directory())?;
-        let bar = progress.bytes(self.format.name(), len);
-        convert(&disk, &converted.reopen()?, &bar).with_context(|| format!("store the disk as {}", self.format))?;
-        converted.persist(&self.path, PERMISSIONS)
+        let len = raw.metadata().context("ask for the disk's size")?.len();
+        {
+            let bar = progress.bytes(self.format.name(), len);
+            convert(&raw, out.file(), &bar).with_context(|| format!("store the disk as {}", self.format))?;
+        }
+        out.commit()
+    }
+}
+
+/// A disk that is being made: as it is on a machine, and the file that it becomes.
+#[derive(Debug)]
+pub struct Draft {
+    raw: File,
+    out: OutFile,
+}
+
+impl Draft {
+    /// Where the raw disk is written.
+    #[must_use]
+    pub fn raw(&self) -> &File {
+        &self.raw
+    }
+
+    /// The file that it becomes.
+    #[must_use]
+    pub fn out(&self) -> &OutFile {
+        &self.out
     }
 }
 
@@ -123,13 +133,17 @@ mod tests {
         assert_eq!(output(None, Some(Format::TarGz)).path, Path::new("nginx.tar.gz"));
         assert_eq!(output(Some("a/b.qcow2"), None).format, Format::Qcow2);
         assert_eq!(output(Some("a/b.qcow2"), Some(Format::Vhd)).format, Format::Vhd);
-        assert_eq!(output(Some("a/b.qcow2"), None).directory(), Path::new("a"));
-        assert_eq!(output(None, None).directory(), Path::new("."));
+    }
+
+    fn begin(output: &Output, cache: &Path) -> Result<Draft> {
+        output.begin(&mut Files::default(), &Cache::open(cache).unwrap())
     }
 
     #[test]
     fn what_cannot_be_written_is_said_before_any_work() {
-        let refused = |path: &str| format!("{:#}", Output::new(Some(Path::new(path)), "x", None).begin().unwrap_err());
+        let dir = tempfile::tempdir().unwrap();
+        let begin = |path: &str| begin(&Output::new(Some(Path::new(path)), "x", None), dir.path());
+        let refused = |path: &str| format!("{:#}", begin(path).unwrap_err());
         assert_eq!(refused("/tmp"), "-o /tmp: this is a directory; name a file");
         assert_eq!(refused("/nowhere/x.raw"), "-o /nowhere/x.raw: there is no directory /nowhere");
         assert!(refused("/proc/x.raw").starts_with("-o /proc/x.raw: create a temporary file in /proc: "));
@@ -137,12 +151,14 @@ mod tests {
 
     #[test]
     fn a_conversion_that_fails_leaves_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let output = Output::new(Some(&dir.path().join("x.vhd")), "", None);
-        let raw = output.begin().unwrap();
-        // Shorter than a partition table.
-        let error = format!("{:#}", output.finish(raw, &Progress::silent()).unwrap_err());
-        assert!(error.starts_with("store the disk as vhd: "), "{error}");
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        let (dir, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for (name, format) in [("x.vhd", "vhd"), ("x.vmdk", "vmdk")] {
+            let output = Output::new(Some(&dir.path().join(name)), "", None);
+            let draft = begin(&output, cache.path()).unwrap();
+            // Shorter than a partition table.
+            let error = format!("{:#}", output.finish(draft, &Progress::silent()).unwrap_err());
+            assert!(error.starts_with(&format!("store the disk as {format}: ")), "{error}");
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        }
     }
 }

@@ -3,13 +3,15 @@
 
 use super::{Container, Fetch, check_layers, layout};
 use crate::blob::Blob;
+use crate::bounded::{CONFIGURATION, LIST};
+use crate::cache::no_room;
 use crate::compression::{Compression, sniff_reader};
 use crate::digest::Digest;
 use crate::flatten::{Content, Layer, path};
-use crate::manifest::{ImageConfig, MAX_DOCUMENT};
+use crate::manifest::ImageConfig;
 use crate::platform::Platform;
-use crate::tarball::Kind;
 use crate::tarball::reader::Reader;
+use crate::tarball::{Entry, Kind};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -69,7 +71,7 @@ fn plain(archive: Blob, fetch: &Fetch<'_>) -> Result<Blob> {
     let bar = fetch.progress.bytes("decompress", archive.len());
     let mut file = fetch.cache.nameless()?;
     let mut reader = compression.decompress(bar.reader(archive.reader())).context("decompress the archive")?;
-    io::copy(&mut reader, &mut file).context("decompress the archive")?;
+    io::copy(&mut reader, &mut file).map_err(|error| no_room(error, "decompress the archive".to_owned()))?;
     Blob::file(file).context("read the decompressed archive")
 }
 
@@ -77,6 +79,7 @@ fn plain(archive: Blob, fetch: &Fetch<'_>) -> Result<Blob> {
 fn members(archive: &Blob) -> Result<HashMap<Vec<u8>, Blob>> {
     let mut members: HashMap<Vec<u8>, Blob> = HashMap::new();
     let mut links = Vec::new();
+    let mut names = Names::default();
     let mut reader = Reader::new(Positioned { inner: archive.reader(), position: 0 });
     let mut last: Option<Vec<u8>> = None;
     loop {
@@ -86,6 +89,7 @@ fn members(archive: &Blob) -> Result<HashMap<Vec<u8>, Blob>> {
         })?;
         let Some(entry) = entry else { break };
         let name = clean(&entry.path);
+        names.take(&entry)?;
         match entry.kind {
             Kind::File => {
                 // Found again by where it lies, which works for files in one piece: nothing writes sparse ones here.
@@ -110,6 +114,27 @@ fn members(archive: &Blob) -> Result<HashMap<Vec<u8>, Blob>> {
     Ok(members)
 }
 
+/// What is kept of the members of an archive: the image's files are inside of its layers, so there are not many.
+#[derive(Debug, Default)]
+pub(super) struct Names(u64);
+
+impl Names {
+    /// Bytes of all names, and of what is kept beside them: a hundred thousand members of the usual names.
+    const MOST: u64 = 32 << 20;
+    /// What a member takes beside its name, more or less.
+    const MEMBER: u64 = 256;
+
+    pub(super) fn take(&mut self, entry: &Entry) -> Result<()> {
+        let target = match &entry.kind {
+            Kind::Symlink(target) | Kind::HardLink(target) => target.len(),
+            _ => 0,
+        };
+        self.0 += (entry.path.len() + target) as u64 + Names::MEMBER;
+        ensure!(self.0 <= Names::MOST, "it has more members than any image's archive: is it a tar of files (rootfs:)?");
+        Ok(())
+    }
+}
+
 /// `./a/../b` as `b`. Names in the archive only ever find other members of it.
 pub(super) fn clean(name: &[u8]) -> Vec<u8> {
     let mut names: Vec<&[u8]> = Vec::new();
@@ -129,13 +154,13 @@ pub(super) fn read_images(
     tag: Option<&str>,
     platform: Platform,
 ) -> Result<Container> {
-    let images: Vec<Image> = serde_json::from_slice(&manifest.read_all(MAX_DOCUMENT)?).context("read manifest.json")?;
+    let images: Vec<Image> = serde_json::from_slice(&LIST.read_blob(manifest)?).context("read manifest.json")?;
     let image = choose(&images, tag)?;
     let member = |name: &str| {
         let found = files(&String::from_utf8_lossy(&clean(name.as_bytes())))?;
         found.with_context(|| format!("{name} is missing: the archive is incomplete"))
     };
-    let json = member(&image.config)?.read_all(MAX_DOCUMENT)?;
+    let json = CONFIGURATION.read_blob(&member(&image.config)?)?;
     let (id, config) = (Digest::of(&json), ImageConfig::parse(&json, platform)?);
     let diff_ids = config.diff_ids(image.layers.len())?;
     let layers = image.layers.iter().zip(diff_ids);

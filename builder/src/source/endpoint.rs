@@ -1,7 +1,7 @@
 //! Which server stands for a registry, and how it is spoken to.
 
 use anyhow::{Result, bail, ensure};
-use oci_client::Reference;
+use oci_spec::distribution::Reference;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;

@@ -2,10 +2,11 @@
 //! API, `GET /images/{name}/json` and `GET /images/{name}/get`).
 
 use super::{Container, Fetch, export, registry};
+use crate::bounded::{COMPLAINT, CONFIGURATION};
 use crate::digest::Digest;
 use crate::platform::Platform;
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use oci_client::Reference;
+use oci_spec::distribution::Reference;
 use reqwest::StatusCode;
 use reqwest::blocking::{Client, Response};
 use serde::Deserialize;
@@ -227,7 +228,7 @@ impl Connection {
         if answer.status() == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        let body = accepted(answer)?.bytes().context("read what it says of the image")?;
+        let body = CONFIGURATION.read(accepted(answer)?).context("read what it says of the image")?;
         serde_json::from_slice(&body).context("read what it says of the image").map(Some)
     }
 
@@ -248,7 +249,7 @@ fn accepted(answer: Response) -> Result<Response> {
         return Ok(answer);
     }
     let status = answer.status();
-    let body = answer.bytes().unwrap_or_default();
+    let body = COMPLAINT.start_of(answer);
     match serde_json::from_slice::<Complaint>(&body) {
         Ok(complaint) => bail!("it answers {status}: {}", complaint.message),
         Err(_) => bail!("it answers {status}"),

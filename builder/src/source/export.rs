@@ -1,14 +1,15 @@
 //! What a container engine exports: the stream that `docker save` writes. Each layer goes straight into the cache, and what
 //! the image is made of is remembered, so that building it again asks for no export.
 
-use super::archive::{clean, read_images};
+use super::archive::{Names, clean, read_images};
 use super::engine::Inspected;
 use super::{Container, Fetch, check_layers, layout, packed};
 use crate::blob::Blob;
+use crate::bounded::{CONFIGURATION, LIST};
 use crate::cache::Kind as Derived;
 use crate::digest::Digest;
 use crate::flatten::{Content, Layer, path};
-use crate::manifest::{ImageConfig, MAX_DOCUMENT};
+use crate::manifest::ImageConfig;
 use crate::platform::Platform;
 use crate::tarball::Kind;
 use crate::tarball::reader::Reader;
@@ -16,6 +17,11 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::io::Read;
+
+/// Bytes of a file of the stream that is kept in memory, as documents are.
+const SMALL: u64 = 4 << 20;
+/// Bytes of all of them. What is beyond goes into the cache, as layers do.
+const MEMORY: u64 = 64 << 20;
 
 /// What an engine's image is made of: blobs of the cache.
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,12 +42,11 @@ fn key(inspected: &Inspected, platform: Platform) -> Digest {
 /// When something of it is there and can't be read.
 pub(super) fn remembered(inspected: &Inspected, fetch: &Fetch<'_>) -> Result<Option<Container>> {
     let Some(file) = fetch.cache.derived(Derived::Export, &key(inspected, fetch.platform))? else { return Ok(None) };
-    let mut json = Vec::new();
-    file.take(MAX_DOCUMENT).read_to_end(&mut json).context("read what is known of the engine's image")?;
+    let json = LIST.read(file).context("read what is known of the engine's image")?;
     // A record that can't be understood is as good as none.
     let Ok(record) = serde_json::from_slice::<Record>(&json) else { return Ok(None) };
     let Some(config) = fetch.cache.get(&record.config)? else { return Ok(None) };
-    let config = ImageConfig::parse(&config.read_all(MAX_DOCUMENT)?, fetch.platform)?;
+    let config = ImageConfig::parse(&CONFIGURATION.read_blob(&config)?, fetch.platform)?;
     let mut layers = Vec::new();
     for (digest, diff_id) in record.layers.iter().zip(config.diff_ids(record.layers.len())?) {
         let content = match diff_id.and_then(|diff_id| packed(fetch.cache, &diff_id)) {
@@ -73,12 +78,12 @@ pub(super) fn read(stream: impl Read, inspected: &Inspected, fetch: &Fetch<'_>) 
         _ => bail!("what it sent is no image: it has neither manifest.json nor index.json"),
     };
     let layers = container.layers.iter_mut().map(|layer| keep(layer, fetch)).collect::<Result<Vec<Digest>>>()?;
-    let config = members.values().find_map(|blob| match blob {
-        Blob::Memory(bytes) if Digest::of(bytes) == container.id => Some(bytes.clone()),
-        _ => None,
-    });
-    let config = config.context("what it sent has no configuration")?;
-    fetch.cache.unnamed()?.take(&config[..])?;
+    // A large one went into the cache as it came.
+    if !members.values().any(|blob| matches!(blob, Blob::Kept(kept) if kept.digest() == container.id)) {
+        let is_it = |bytes: &&[u8]| Digest::of(bytes) == container.id;
+        let config = members.values().filter_map(Blob::in_memory).find(is_it);
+        fetch.cache.unnamed()?.take(config.context("what it sent has no configuration")?)?;
+    }
     let record = Record { config: container.id, manifest: container.manifest, layers };
     let draft = fetch.cache.derive(Derived::Export, &key(inspected, fetch.platform))?;
     serde_json::to_writer(draft.file(), &record).context("note what the engine's image is made of")?;
@@ -109,12 +114,15 @@ fn named(layer: &mut Layer, digest: Digest) -> Digest {
 fn members(stream: impl Read, fetch: &Fetch<'_>) -> Result<HashMap<Vec<u8>, Blob>> {
     let mut members: HashMap<Vec<u8>, Blob> = HashMap::new();
     let mut links = Vec::new();
+    let (mut names, mut memory) = (Names::default(), MEMORY);
     let mut reader = Reader::new(stream);
     while let Some(entry) = reader.next_entry().context("read what it sends")? {
+        names.take(&entry)?;
         let name = clean(&entry.path);
         let shown = || format!("read {}", path::display(&name));
         match entry.kind {
-            Kind::File if entry.size <= MAX_DOCUMENT => {
+            Kind::File if entry.size <= SMALL && entry.size <= memory => {
+                memory -= entry.size;
                 let mut bytes = Vec::new();
                 reader.content().read_to_end(&mut bytes).with_context(shown)?;
                 members.insert(name, Blob::Memory(bytes.into()));

@@ -2,9 +2,10 @@
 
 use super::{Container, check_layers};
 use crate::blob::Blob;
+use crate::bounded::{Bound, CONFIGURATION, LIST, MANIFEST};
 use crate::digest::Digest;
 use crate::flatten::{Content, Layer};
-use crate::manifest::{Descriptor, Document, ImageConfig, Index, MAX_DOCUMENT, Manifest, check_layer_type};
+use crate::manifest::{Descriptor, Document, ImageConfig, Index, Manifest, check_layer_type};
 use crate::platform::Platform;
 use anyhow::{Context, Result, bail, ensure};
 use std::io;
@@ -42,10 +43,9 @@ fn open(path: &Path) -> Result<Option<Blob>> {
 /// As [`read_directory`].
 pub fn read(files: &Files<'_>, tag: Option<&str>, platform: Platform) -> Result<Container> {
     let index = files("index.json")?.context("it has no index.json, so it is not an OCI layout")?;
-    let index: Index = serde_json::from_slice(&index.read_all(MAX_DOCUMENT)?).context("read index.json")?;
+    let index: Index = serde_json::from_slice(&LIST.read_blob(&index)?).context("read index.json")?;
     let (digest, manifest) = find(files, &index, tag, platform)?;
-    let config = verified(files, &manifest.config)?;
-    let config = ImageConfig::parse(&config.read_all(MAX_DOCUMENT)?, platform)?;
+    let config = ImageConfig::parse(&verified(files, &manifest.config, CONFIGURATION)?, platform)?;
     let diff_ids = config.diff_ids(manifest.layers.len())?;
     let mut layers = Vec::new();
     for (layer, diff_id) in manifest.layers.iter().zip(diff_ids) {
@@ -66,7 +66,7 @@ fn find(files: &Files<'_>, index: &Index, tag: Option<&str>, platform: Platform)
             [only] => only,
             _ => index.image_for(platform)?,
         };
-        let json = verified(files, image)?.read_all(MAX_DOCUMENT)?;
+        let json = verified(files, image, MANIFEST)?;
         match Document::parse(&json, &image.media_type)? {
             Document::Manifest(manifest) => return Ok((image.digest, manifest)),
             Document::Index(below) => index = below,
@@ -116,10 +116,11 @@ fn blob(files: &Files<'_>, descriptor: &Descriptor) -> Result<Blob> {
     files(&path)?.with_context(|| format!("{path} is missing: the layout is incomplete"))
 }
 
-/// A blob of the layout whose content has the digest that it is named by.
-fn verified(files: &Files<'_>, descriptor: &Descriptor) -> Result<Blob> {
-    let (path, blob) = (path(descriptor), blob(files, descriptor)?);
-    let found = Digest::of_reader(blob.reader()).with_context(|| format!("read {path}"))?;
+/// A document of the layout, whose content must have the digest that it is named by.
+fn verified(files: &Files<'_>, descriptor: &Descriptor, bound: Bound) -> Result<Vec<u8>> {
+    let path = path(descriptor);
+    let json = bound.read_blob(&blob(files, descriptor)?).with_context(|| format!("read {path}"))?;
+    let found = Digest::of(&json);
     ensure!(found == descriptor.digest, "{path} is damaged: its content has the digest {found}");
-    Ok(blob)
+    Ok(json)
 }

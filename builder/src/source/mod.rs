@@ -21,7 +21,7 @@ use crate::progress::Progress;
 use anyhow::{Context, Result, bail, ensure};
 use endpoint::Mirror;
 use engine::Engine;
-use oci_client::Reference;
+use oci_spec::distribution::Reference;
 use order::Order;
 use std::fmt;
 use std::fs::File;
@@ -179,6 +179,17 @@ impl Source {
                 name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name, |(name, _)| name).to_owned()
             }
             _ => self.stem(),
+        }
+    }
+
+    /// The files and directories of this machine that it is read from.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        match self {
+            Source::DockerArchive(path, _) | Source::OciArchive(path, _) | Source::RootFs(path) => vec![path.clone()],
+            // Beside these there may be anything in the directory.
+            Source::OciLayout(path, _) => ["index.json", "oci-layout", "blobs"].map(|name| path.join(name)).into(),
+            Source::Anywhere(_) | Source::Registry(_) | Source::Engine(..) => Vec::new(),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::engine::{self, Absence, Engine};
 use super::{Container, Fetch, registry};
 use anyhow::{Result, anyhow, bail};
-use oci_client::Reference;
+use oci_spec::distribution::Reference;
 use std::fmt;
 use std::str::FromStr;
 

@@ -1,4 +1,5 @@
 use super::*;
+use std::fs;
 use std::path::PathBuf;
 
 const ELF: &[u8] = b"\x7fELF module";

@@ -1,10 +1,11 @@
 //! Credential helpers: programs that keep passwords and give them out (docker/docker-credential-helpers, "Protocol").
 
 use super::Login;
+use crate::bounded::CREDENTIALS;
 use crate::cleanup::Tool;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -12,8 +13,6 @@ use std::time::Duration;
 
 /// How long a helper may think. One that asks a cloud for a token takes a second or two.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// The largest answer that is read, in bytes: tokens have some thousand.
-const MAX_ANSWER: u64 = 1 << 20;
 /// What every helper says of a server that it does not know.
 const NOT_FOUND: &str = "credentials not found in native keychain";
 /// The user's name that says that the secret is an identity token.
@@ -49,13 +48,11 @@ fn ask(program: &str, server: &str, deadline: Duration) -> Result<Login> {
         // A helper that answers without reading is content with what it knows.
         let _ = stdin.write_all(server.as_bytes());
     }
-    let mut stdout = child.stdout.take().context("its output is gone")?;
+    let stdout = child.stdout.take().context("its output is gone")?;
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
-        let mut answer = Vec::new();
-        let read = stdout.by_ref().take(MAX_ANSWER).read_to_end(&mut answer);
         // Nobody listens after the deadline.
-        let _ = sender.send(read.map(|_| answer));
+        let _ = sender.send(CREDENTIALS.read(stdout));
     });
     let Ok(answer) = receiver.recv_timeout(deadline) else {
         bail!("no answer within {} s", deadline.as_secs_f32());

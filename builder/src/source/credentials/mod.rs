@@ -3,6 +3,7 @@
 
 mod helper;
 
+use crate::bounded::SETTINGS;
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -140,7 +141,7 @@ fn advice(registry: &str) -> Option<String> {
 
 impl Config {
     fn read(path: &Path) -> Result<Option<Self>> {
-        let json = match std::fs::read(path) {
+        let json = match SETTINGS.read_file(path) {
             Ok(json) => json,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("read credentials from {}", path.display())),

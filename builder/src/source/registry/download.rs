@@ -1,6 +1,7 @@
 //! Downloads blobs into the cache: side by side, from the next server where one fails, and on from where they broke off.
 
-use super::connection::{Connection, is_damage, is_passing};
+use super::client::RequestError;
+use super::connection::{Connection, is_passing};
 use crate::blob::{Blob, Delivery};
 use crate::cache::{Cache, Claim, Incoming};
 use crate::digest::Digest;
@@ -10,7 +11,6 @@ use crate::source::credentials::Logins;
 use crate::source::endpoint::Endpoint;
 use anyhow::{Result, anyhow, bail};
 use futures_util::{StreamExt, stream};
-use oci_client::errors::OciDistributionError;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -186,7 +186,7 @@ impl Task<'_> {
                 (fruitless, furthest) = (0, self.incoming.len());
             }
             fruitless += 1;
-            if is_damage(&error) {
+            if matches!(error, RequestError::Damaged(..)) {
                 return Err(self.damaged(connection.explain(error)));
             }
             if fruitless == TRIES || !is_passing(&error) {
@@ -198,28 +198,30 @@ impl Task<'_> {
     }
 
     /// Receives until the end, or the error with which the connection broke.
-    async fn download(&mut self, connection: &Connection) -> Result<Option<OciDistributionError>, Failure> {
+    async fn download(&mut self, connection: &Connection) -> Result<Option<RequestError>, Failure> {
         let offset = self.incoming.len();
-        let mut body = match connection.open_blob(&self.descriptor.digest, offset).await {
-            Ok(body) => body,
+        let (mut answer, partial) = match connection.open_blob(&self.descriptor.digest, offset).await {
+            Ok(answer) => answer,
             Err(error) => return Ok(Some(error)),
         };
         // A server that ignores the range sends again what is here already, and perhaps read.
-        let mut skip = if body.restarted { offset } else { 0 };
-        while let Some(bytes) = body.stream.next().await {
-            let bytes = match bytes {
-                Ok(bytes) => bytes,
-                Err(error) => return Ok(Some(OciDistributionError::IoError(error))),
+        let mut skip = if partial { 0 } else { offset };
+        loop {
+            let bytes = match answer.chunk().await {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => break,
+                Err(error) => return Ok(Some(error.into())),
             };
             let known = usize::try_from(skip).map_or(bytes.len(), |skip| skip.min(bytes.len()));
             skip -= known as u64;
             self.take(&bytes[known..])?;
         }
-        if self.is_complete() {
-            return Ok(None);
+        if !self.is_complete() {
+            return Ok(Some(RequestError::Short(self.incoming.len(), self.descriptor.size)));
         }
-        let short = format!("it sent {} of {} bytes", self.incoming.len(), self.descriptor.size);
-        Ok(Some(OciDistributionError::IoError(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, short))))
+        let found = self.incoming.digest();
+        let is_whole = found == self.descriptor.digest;
+        Ok((!is_whole).then(|| RequestError::Damaged(found, self.descriptor.digest)))
     }
 
     fn take(&mut self, bytes: &[u8]) -> Result<(), Failure> {

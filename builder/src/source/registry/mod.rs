@@ -1,6 +1,7 @@
 //! Pulls an image from a registry (OCI distribution specification). Manifest and configuration are waited for; the layers
 //! come in the background, into the cache, while the build already reads them.
 
+mod client;
 mod connection;
 mod download;
 mod token;
@@ -10,12 +11,13 @@ use super::credentials::Logins;
 use super::endpoint::Endpoint;
 use super::{Container, Fetch, check_layers, packed};
 use crate::blob::Delivery;
+use crate::bounded::CONFIGURATION;
 use crate::flatten::{Content, Layer};
-use crate::manifest::{ImageConfig, MAX_DOCUMENT, Manifest, check_layer_type};
+use crate::manifest::{ImageConfig, Manifest, check_layer_type};
 use crate::progress::{Bar, mebibytes};
 use anyhow::{Context, Result, bail};
 use download::{Download, Servers};
-use oci_client::Reference;
+use oci_spec::distribution::Reference;
 use std::thread;
 
 /// Pulls an image: from the first server that has it.
@@ -60,6 +62,7 @@ async fn resolve(servers: &Servers, fetch: &Fetch<'_>) -> Result<(Container, Vec
     for layer in &manifest.layers {
         check_layer_type(layer)?;
     }
+    CONFIGURATION.check(manifest.config.size).context("pull the configuration")?;
     let json = match fetch.cache.get(&manifest.config.digest)? {
         Some(json) => json,
         None => servers
@@ -67,7 +70,7 @@ async fn resolve(servers: &Servers, fetch: &Fetch<'_>) -> Result<(Container, Vec
             .await
             .context("pull the configuration")?,
     };
-    let config = ImageConfig::parse(&json.read_all(MAX_DOCUMENT)?, fetch.platform)?;
+    let config = ImageConfig::parse(&CONFIGURATION.read_blob(&json)?, fetch.platform)?;
     let (layers, downloads) = layers(&manifest, &config, fetch)?;
     check_layers(&layers)?;
     Ok((Container { id: manifest.config.digest, manifest: Some(digest), config, layers }, downloads))

@@ -1,8 +1,9 @@
 //! Which certificate authorities are trusted for a registry beside the system's: where Docker and podman keep them, and
 //! what the user names.
 
+use crate::bounded::SETTINGS;
 use anyhow::{Context, Result, ensure};
-use oci_client::client::{Certificate, CertificateEncoding};
+use reqwest::Certificate;
 use std::error::Error;
 use std::ffi::OsString;
 use std::io;
@@ -26,7 +27,7 @@ pub(super) fn certificates(registry: &str, given: Option<&Path>) -> Result<Vec<C
     }
     let mut certificates = Vec::new();
     for file in files.iter().map(PathBuf::as_path).chain(given) {
-        certificates.push(read(file).with_context(|| format!("trust the certificates in {}", file.display()))?);
+        certificates.extend(read(file).with_context(|| format!("trust the certificates in {}", file.display()))?);
     }
     Ok(certificates)
 }
@@ -57,14 +58,14 @@ fn in_directory(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn read(file: &Path) -> Result<Certificate> {
-    let data = std::fs::read(file)?;
+fn read(file: &Path) -> Result<Vec<Certificate>> {
+    let data = SETTINGS.read_file(file)?;
     let begins = |line: &[u8]| line.starts_with(b"-----BEGIN CERTIFICATE-----");
     ensure!(
         data.split(|byte| *byte == b'\n').any(begins),
         "no certificate in PEM form is in it (it begins with -----BEGIN CERTIFICATE-----)"
     );
-    Ok(Certificate { encoding: CertificateEncoding::Pem, data })
+    Certificate::from_pem_bundle(&data).context("a certificate in it is damaged")
 }
 
 /// Whether an error is that a server's certificate is not trusted, and in which words.
