@@ -6,15 +6,16 @@ use crate::credentials::{Renewable, loader};
 use crate::failure::Failure;
 use crate::pace::Pace;
 use crate::retry::{Patience, Timing};
+use crate::transport::Transport;
 use aws_config::{Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-use aws_sdk_ec2::config::{IdentityCache, StalledStreamProtectionConfig};
+use aws_sdk_ec2::config::{IdentityCache, SharedHttpClient, StalledStreamProtectionConfig};
 use aws_smithy_async::time::TimeSource;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
+use http_settings::Settings;
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::sync::Semaphore;
@@ -22,9 +23,16 @@ use tokio::sync::Semaphore;
 /// Blocks in memory at the same time, whatever the number of regions: 64 MiB of them.
 const MOST_BLOCKS_IN_MEMORY: usize = 128;
 
+/// Where roles are assumed if no region is named: one that every account of AWS's main partition has.
+const USUAL_REGION: &str = "us-east-1";
+
 /// How an account is reached.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
+    /// Proxies and certificates, for the services and for all that gives credentials.
+    pub http: Settings,
+    /// The region that is worked in first, where roles are assumed, too.
+    pub region: Option<String>,
     /// The profile with its credentials; `None` leaves them to the SDK's default chain.
     pub profile: Option<String>,
     /// Another service than AWS; `None` leaves it to AWS_ENDPOINT_URL, and else is AWS.
@@ -58,21 +66,20 @@ impl Account {
     /// Reads the environment and AWS's files. Nothing is asked over the network yet, but where an SDK's provider of
     /// credentials does.
     pub async fn open(access: Access) -> Self {
-        let http =
-            aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+        let http = SharedHttpClient::new(Transport::new(access.http));
         let clock = Clock::default();
+        // Else the SDK asks the instance that it may run on.
+        let region = Region::new(access.region.unwrap_or_else(|| USUAL_REGION.to_owned()));
         let credentials = match access.credentials {
             Some(given) => Renewable::fixed(given, http.clone(), clock.clone()),
-            None => Renewable::new(access.profile.clone(), http.clone(), clock.clone()),
+            None => Renewable::new(access.profile.clone(), region.clone(), http.clone(), clock.clone()),
         };
-        let mut loader = loader(access.profile.as_deref(), &http, &clock)
+        let mut loader = loader(access.profile.as_deref(), region, &http, &clock)
             .credentials_provider(credentials.clone())
             .identity_cache(IdentityCache::no_cache())
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts(&access.timing))
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            // Else the SDK asks the instance that it may run on.
-            .region(Region::from_static("us-east-1"));
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         if let Some(endpoint) = access.endpoint {
             loader = loader.endpoint_url(endpoint);
         }

@@ -1,10 +1,10 @@
-//! Credentials that are looked for anew when AWS says that they have expired: whoever renews them while an upload runs, a
-//! tool or a person, need not start it again.
+//! Credentials that are looked for anew when AWS says that they have expired: whoever renews them while an upload runs,
+//! a tool or a person, need not start it again.
 
 use crate::clock::Clock;
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
-use aws_config::{BehaviorVersion, ConfigLoader};
+use aws_config::{BehaviorVersion, ConfigLoader, Region};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, Result, future};
@@ -27,8 +27,8 @@ pub(crate) struct Renewable(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     profile: Option<String>,
-    /// Whether they were given, and are looked for nowhere.
-    given: bool,
+    /// Where roles are assumed; `None` where credentials were given, and are looked for nowhere.
+    region: Option<Region>,
     http: SharedHttpClient,
     clock: Clock,
     /// What was found last.
@@ -36,19 +36,21 @@ struct Inner {
 }
 
 impl Renewable {
-    pub(crate) fn new(profile: Option<String>, http: SharedHttpClient, clock: Clock) -> Self {
-        Renewable(Arc::new(Inner { profile, given: false, http, clock, current: Mutex::default() }))
+    pub(crate) fn new(profile: Option<String>, region: Region, http: SharedHttpClient, clock: Clock) -> Self {
+        let region = Some(region);
+        Renewable(Arc::new(Inner { profile, region, http, clock, current: Mutex::default() }))
     }
 
     /// Credentials that are given, and looked for nowhere.
     pub(crate) fn fixed(credentials: Credentials, http: SharedHttpClient, clock: Clock) -> Self {
         let current = Mutex::new(Some(credentials));
-        Renewable(Arc::new(Inner { profile: None, given: true, http, clock, current }))
+        Renewable(Arc::new(Inner { profile: None, region: None, http, clock, current }))
     }
 
     async fn current(&self) -> Result {
         let mut current = self.0.current.lock().await;
-        if let Some(known) = current.as_ref().filter(|known| self.0.given || self.is_good_for(known, MARGIN)) {
+        if let Some(known) = current.as_ref().filter(|known| self.0.region.is_none() || self.is_good_for(known, MARGIN))
+        {
             return Ok(known.clone());
         }
         match (self.find().await, current.as_ref()) {
@@ -87,22 +89,21 @@ impl Renewable {
 
     /// Asks a chain of its own: those of the SDK keep what they read of files and the environment.
     async fn find(&self) -> Result {
-        if self.0.given {
+        let (Inner { http, clock, .. }, Some(region)) = (&*self.0, self.0.region.clone()) else {
             return Err(CredentialsError::not_loaded("no others are known than those that were given"));
-        }
-        let loader = loader(self.0.profile.as_deref(), &self.0.http, &self.0.clock);
+        };
         let find = async {
-            let config = loader.load().await;
             match &self.0.profile {
                 // The SDK's chain would ask the environment first, whatever profile was named.
                 Some(profile) => {
-                    let settings = ProviderConfig::without_region().with_region(config.region().cloned());
-                    let settings =
-                        settings.with_http_client(self.0.http.clone()).with_time_source(self.0.clock.clone());
+                    let settings = ProviderConfig::without_region().with_region(Some(region));
+                    let settings = settings.with_http_client(http.clone()).with_time_source(clock.clone());
                     let provider = ProfileFileCredentialsProvider::builder().profile_name(profile);
                     provider.configure(&settings).build().provide_credentials().await
                 }
+                // The instance's metadata is the last that it asks, with a second for a connection.
                 None => {
+                    let config = loader(None, region, http, clock).load().await;
                     let provider = config.credentials_provider().ok_or_else(CredentialsError::not_loaded_no_source)?;
                     provider.provide_credentials().await
                 }
@@ -121,9 +122,11 @@ impl ProvideCredentials for Renewable {
     }
 }
 
-/// Reads the environment and AWS's files, with our own client and clock.
-pub(crate) fn loader(profile: Option<&str>, http: &SharedHttpClient, clock: &Clock) -> ConfigLoader {
-    let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone()).time_source(clock.clone());
+/// Reads the environment and AWS's files, with our own region, client and clock. A loader that has no region looks for
+/// one, and in the end asks the instance that it may run on.
+pub(crate) fn loader(profile: Option<&str>, region: Region, http: &SharedHttpClient, clock: &Clock) -> ConfigLoader {
+    let loader = aws_config::defaults(BehaviorVersion::latest()).region(region);
+    let loader = loader.http_client(http.clone()).time_source(clock.clone());
     match profile {
         Some(profile) => loader.profile_name(profile),
         None => loader,

@@ -1,11 +1,13 @@
 //! What a call failed of, told apart by what can be done about it.
 
 use crate::permission;
+use crate::transport::Refusal;
 use aws_sdk_ec2::error::ProvideErrorMetadata;
 use aws_sdk_ec2::error::SdkError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
+use http_body_util::LengthLimitError;
 use std::error::Error;
 use std::fmt;
 use std::time::SystemTime;
@@ -191,6 +193,9 @@ impl Failure {
         if let Some(reason) = credentials(error) {
             return failure(Kind::Credentials, NO_CREDENTIALS, reason);
         }
+        if let Some(refusal) = refusal(error) {
+            return failure(Kind::Refused, "", refusal);
+        }
         match error {
             SdkError::ConstructionFailure(_) => failure(Kind::Refused, "", chain(error)),
             SdkError::TimeoutError(_) => failure(Kind::Unreachable, "", "none in time".to_owned()),
@@ -252,6 +257,21 @@ fn credentials(error: &(dyn Error + 'static)) -> Option<String> {
     while let Some(error) = current {
         if error.is::<aws_credential_types::provider::error::CredentialsError>() {
             return Some(chain(error));
+        }
+        current = error.source();
+    }
+    None
+}
+
+/// Why asking again is of no use, where that is so.
+fn refusal(error: &(dyn Error + 'static)) -> Option<String> {
+    let mut current = Some(error);
+    while let Some(error) = current {
+        if let Some(refusal) = error.downcast_ref::<Refusal>() {
+            return Some(refusal.to_string());
+        }
+        if error.is::<LengthLimitError>() {
+            return Some(Refusal::TooLong.to_string());
         }
         current = error.source();
     }

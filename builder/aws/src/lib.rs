@@ -39,6 +39,7 @@ mod snapshot;
 mod start;
 mod state;
 mod tags;
+mod transport;
 mod upload;
 mod verify;
 mod volume;

@@ -53,6 +53,7 @@ const VARIABLES: &[&str] = &[
     "AWS_ROLE_ARN",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CA_BUNDLE",
 ];
 
 impl Surroundings {
@@ -79,6 +80,11 @@ impl Surroundings {
         self.variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// The profile whose settings count, where `named` has the credentials.
+    fn profile<'a>(&'a self, named: Option<&'a str>) -> &'a str {
+        named.or_else(|| self.variable("AWS_PROFILE")).unwrap_or("default")
+    }
+
     fn has(&self, names: &[&str]) -> bool {
         names.iter().all(|name| self.variable(name).is_some())
     }
@@ -100,6 +106,8 @@ pub struct Account {
     pub profile: Option<String>,
     /// At least one.
     pub regions: Vec<Region>,
+    /// A file with the certificates of the authorities that are trusted towards AWS, in place of the system's.
+    pub authorities: Option<PathBuf>,
 }
 
 /// Decides.
@@ -141,13 +149,14 @@ pub fn find(wanted: &Wanted<'_>, surroundings: &Surroundings) -> Result<Destinat
         None => return Ok(Destination::Disk),
     };
     let regions = regions(wanted, profile.as_deref(), &profiles, surroundings)?;
-    Ok(Destination::Ec2(Account { profile, regions }))
+    let authorities = authorities(profile.as_deref(), &profiles, surroundings);
+    Ok(Destination::Ec2(Account { profile, regions, authorities }))
 }
 
 /// Whether the SDK would find credentials by itself, but for those that an EC2 instance's role gives.
 fn default_chain(profiles: &Profiles, surroundings: &Surroundings) -> bool {
     surroundings.has(&["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
-        || profiles.gives_credentials(surroundings.variable("AWS_PROFILE").unwrap_or("default"))
+        || profiles.gives_credentials(surroundings.profile(None))
         || surroundings.has(&["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"])
         || surroundings.has(&["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"])
         || surroundings.has(&["AWS_CONTAINER_CREDENTIALS_FULL_URI"])
@@ -189,10 +198,16 @@ fn regions(
             return Ok(vec![region]);
         }
     }
-    let profile = profile.or_else(|| surroundings.variable("AWS_PROFILE")).unwrap_or("default");
+    let profile = surroundings.profile(profile);
     let region = profiles.region(profile).unwrap_or(DEFAULT_REGION);
     let region = region.parse().map_err(|reason| anyhow::anyhow!("region {region} of profile {profile}: {reason}"))?;
     Ok(vec![region])
+}
+
+/// As AWS's tools have it (AWS SDKs and Tools Reference Guide, "General configuration settings", `ca_bundle`).
+fn authorities(profile: Option<&str>, profiles: &Profiles, surroundings: &Surroundings) -> Option<PathBuf> {
+    let of_profile = || profiles.ca_bundle(surroundings.profile(profile));
+    surroundings.variable("AWS_CA_BUNDLE").or_else(of_profile).map(PathBuf::from)
 }
 
 /// A region of AWS, by its code.

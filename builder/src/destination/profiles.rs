@@ -49,6 +49,10 @@ impl Profiles {
         self.get(name, "region")
     }
 
+    pub(super) fn ca_bundle(&self, name: &str) -> Option<&str> {
+        self.get(name, "ca_bundle")
+    }
+
     /// A setting; the credentials file has precedence.
     fn get(&self, name: &str, key: &str) -> Option<&str> {
         let of = |sections: &'_ Sections| sections.get(name).and_then(|settings| settings.get(key)).map(String::len);

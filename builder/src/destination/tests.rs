@@ -128,3 +128,21 @@ fn regions_have_a_form() {
         assert!(bad.parse::<Region>().is_err(), "{bad}");
     }
 }
+
+#[test]
+fn authorities_are_those_of_the_variable_then_of_the_profile() {
+    let config = "[default]\nca_bundle = /default.pem\n[profile p]\nca_bundle = /p.pem\n";
+    let credentials = format!("[p]\n{KEYS}[default]\n{KEYS}[bare]\n{KEYS}");
+    let of = |profile, variables: &[(&str, &str)]| {
+        let wanted = Wanted { profile, ..Wanted::default() };
+        match find(&wanted, &surroundings(variables, &credentials, config)).unwrap() {
+            Destination::Ec2(account) => account.authorities.map(|file| file.display().to_string()),
+            Destination::Disk => panic!("there are credentials"),
+        }
+    };
+    assert_eq!(of(None, &[]).as_deref(), Some("/default.pem"));
+    assert_eq!(of(Some("p"), &[]).as_deref(), Some("/p.pem"));
+    assert_eq!(of(None, &[("AWS_PROFILE", "p")]).as_deref(), Some("/p.pem"));
+    assert_eq!(of(Some("bare"), &[]), None);
+    assert_eq!(of(Some("p"), &[("AWS_CA_BUNDLE", "/v.pem")]).as_deref(), Some("/v.pem"));
+}

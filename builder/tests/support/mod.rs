@@ -120,8 +120,12 @@ pub(crate) fn builder(directory: &Path, arguments: &[&str]) -> Command {
         "CONTAINER_HOST",
         "http_proxy",
         "HTTP_PROXY",
+        "https_proxy",
+        "HTTPS_PROXY",
         "all_proxy",
         "ALL_PROXY",
+        "no_proxy",
+        "NO_PROXY",
     ] {
         command.env_remove(name);
     }

@@ -49,7 +49,7 @@ impl Lab {
     pub(crate) async fn account(&self) -> Account {
         let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
         let (endpoint, timing) = (Some(self.cloud.endpoint()), self.timing.clone());
-        Account::open(Access { profile: None, endpoint, credentials: Some(credentials), timing }).await
+        Account::open(Access { endpoint, credentials: Some(credentials), timing, ..Access::default() }).await
     }
 
     pub(crate) async fn session(&self) -> Session {

@@ -34,7 +34,13 @@ impl Ec2 {
         check_endpoints()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
         let runtime = runtime.context("start the threads that talk to AWS")?;
-        let access = Access { profile: target.profile, ..Access::default() };
+        let http = http_settings::Settings::of_process()?;
+        let http = match &target.authorities {
+            Some(file) => http.trusting_only(file)?,
+            None => http,
+        };
+        let region = target.regions.first().map(ToString::to_string);
+        let access = Access { http, region, profile: target.profile, ..Access::default() };
         let account = runtime.block_on(aws::Account::open(access));
         let mut regions: Vec<String> = target.regions.iter().map(ToString::to_string).collect();
         let first = account.region(regions.first().context("no region")?);
@@ -102,14 +108,16 @@ fn unreached(session: &Session, failure: aws::Failure) -> anyhow::Error {
 
 /// The SDK takes another service's address from the environment, and panics where it is none.
 fn check_endpoints() -> Result<()> {
-    for name in ["", "_EC2", "_EBS", "_STS", "_SSM"].map(|service| format!("AWS_ENDPOINT_URL{service}")) {
+    for name in
+        ["", "_EC2", "_EBS", "_STS", "_SSM", "_SSO", "_SSO_OIDC"].map(|service| format!("AWS_ENDPOINT_URL{service}"))
+    {
         let Some(value) = std::env::var_os(&name) else { continue };
         let url = value.to_str().and_then(|url| url.parse::<reqwest::Url>().ok());
         let fits = url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         ensure!(
             fits,
             "{name}={}: this is no address of a service, such as http://127.0.0.1:4566; unset it for AWS itself",
-            value.display()
+            http_settings::without_credentials(&value.to_string_lossy())
         );
     }
     Ok(())

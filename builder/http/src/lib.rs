@@ -1,0 +1,96 @@
+//! How this program speaks HTTP, to registries, token services and AWS alike: through which proxies, and trusting whom.
+//! It is resolved once, and handed to every client.
+
+mod proxies;
+mod trust;
+
+pub use proxies::{Proxies, is_loopback};
+pub use trust::{distrust, is_unknown_to_proxy, tls_failure};
+
+use anyhow::{Context, Result, anyhow};
+use reqwest::{Certificate, Client, ClientBuilder, Proxy, Url};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+/// What every HTTP client is made with. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    proxies: Arc<Proxies>,
+    /// The authorities that are trusted in place of the system's.
+    authorities: Option<Arc<[Certificate]>>,
+}
+
+impl Settings {
+    /// Those of this process, read from its environment at the first call.
+    ///
+    /// # Errors
+    /// When a variable names no proxy.
+    pub fn of_process() -> Result<Self> {
+        static SETTINGS: OnceLock<Result<Settings, String>> = OnceLock::new();
+        let read = || {
+            let proxies = Proxies::of(|name| std::env::var_os(name)).map_err(|error| format!("{error:#}"))?;
+            Ok(Settings { proxies: Arc::new(proxies), authorities: None })
+        };
+        SETTINGS.get_or_init(read).clone().map_err(|error| anyhow!(error))
+    }
+
+    /// With these proxies.
+    #[must_use]
+    pub fn with_proxies(self, proxies: Proxies) -> Self {
+        Settings { proxies: Arc::new(proxies), ..self }
+    }
+
+    /// The same, but it trusts the certificates of a file in PEM form, and no others.
+    ///
+    /// # Errors
+    /// When the file can't be read, or holds no certificates.
+    pub fn trusting_only(self, file: &Path) -> Result<Self> {
+        Ok(Settings { authorities: Some(trust::read(file)?.into()), ..self })
+    }
+
+    /// A client to be completed: with its proxies and its trust, and without the library's own idea of either.
+    #[must_use]
+    pub fn client(&self) -> ClientBuilder {
+        install_cryptography();
+        let proxies = self.proxies.clone();
+        let builder = Client::builder().proxy(Proxy::custom(move |url| proxies.of_url(url).cloned()));
+        match &self.authorities {
+            Some(authorities) => builder.tls_certs_only(authorities.iter().cloned()),
+            None => builder,
+        }
+    }
+
+    /// What messages call the proxy that requests to this URL go through.
+    #[must_use]
+    pub fn proxy_of(&self, url: &str) -> Option<String> {
+        let url = url.parse::<Url>().ok()?;
+        self.proxies.of_url(&url).map(|proxy| proxies::without_credentials(proxy.as_str()).into_owned())
+    }
+}
+
+/// Starts a client.
+///
+/// # Errors
+/// When there are no authorities to trust, or some that can't be read.
+pub fn start(builder: ClientBuilder) -> Result<Client> {
+    builder.build().with_context(|| {
+        let named: Vec<String> = ["SSL_CERT_FILE", "SSL_CERT_DIR"]
+            .iter()
+            .filter_map(|name| Some(format!("{name}={}", std::env::var_os(name)?.display())))
+            .collect();
+        let advice = if named.is_empty() { "apt-get install ca-certificates".to_owned() } else { named.join(", ") };
+        format!("start the HTTP client (are there certificates on this system? {advice})")
+    })
+}
+
+/// A URL for messages: without the user's name and password.
+#[must_use]
+pub fn without_credentials(url: &str) -> String {
+    proxies::without_credentials(url).into_owned()
+}
+
+/// Ring rather than the default aws-lc, which wants cmake.
+pub fn install_cryptography() {
+    // It is an error only if one is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
