@@ -1,54 +1,22 @@
-//! Credentials for registries: from Docker's configuration (`config.json` in `DOCKER_CONFIG`, else in `~/.docker`), then
-//! from podman's and skopeo's files, which have the same form (containers-auth.json(5)).
+//! Credentials for registries, by the rules of Docker's `config.json` and of containers-auth.json(5). A password goes
+//! to nobody but the registry, or the part of it, that its key names.
 
+mod files;
 mod helper;
 
-use crate::bounded::SETTINGS;
-use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
-use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use files::{Config, Entry};
+use std::iter;
 
-/// The key of Docker Hub in `auths`: the address of its first version, which Docker never changed.
-const DOCKER_HUB_KEY: &str = "index.docker.io";
+/// Docker Hub by all of its names; the last is a URL's of its first version, which `docker login` still writes.
+const DOCKER_HUB: &[&str] = &["docker.io", "index.docker.io", "registry-1.docker.io"];
 /// The same as helpers know it.
 const DOCKER_HUB_SERVER: &str = "https://index.docker.io/v1/";
 
 /// The files that may have credentials, the first of them first.
 #[derive(Debug, Default, Clone)]
 pub struct Logins(Vec<Config>);
-
-/// The part of a configuration that tells credentials.
-#[derive(Debug, Default, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Config {
-    #[serde(default)]
-    auths: BTreeMap<String, Entry>,
-    #[serde(default)]
-    cred_helpers: BTreeMap<String, String>,
-    #[serde(default)]
-    creds_store: String,
-}
-
-/// What `docker login` keeps for a registry.
-#[derive(Default, Clone, Deserialize)]
-#[serde(default)]
-struct Entry {
-    auth: String,
-    username: String,
-    password: String,
-    identitytoken: String,
-    registrytoken: String,
-}
-
-impl std::fmt::Debug for Entry {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("<redacted>")
-    }
-}
 
 /// How to log in to a registry.
 #[derive(Clone, PartialEq, Eq)]
@@ -79,52 +47,33 @@ impl std::fmt::Debug for Login {
 pub struct Credentials {
     /// How to log in.
     pub login: Login,
-    /// What to tell the user if the registry refuses: why credentials that are configured can't be used, or how to get some.
+    /// What to tell the user if the registry refuses: why credentials that are configured can't be used, or how to get
+    /// some.
     pub hint: Option<String>,
 }
 
 impl Logins {
     /// Reads the user's configurations; those that are not there have nothing to say.
-    ///
-    /// # Errors
-    /// When there is one that can't be read.
-    pub fn load() -> Result<Self> {
-        let files = locations(|name| std::env::var_os(name).filter(|value| !value.is_empty()));
-        let read = files.iter().filter_map(|file| Config::read(file).transpose());
-        read.collect::<Result<_>>().map(Logins)
+    #[must_use]
+    pub fn load() -> Self {
+        let user = rustix::process::getuid().as_raw();
+        let found = files::locations(|name| std::env::var_os(name).filter(|value| !value.is_empty()), user);
+        Logins(found.iter().filter_map(|(file, form)| files::read(file, *form)).collect())
     }
 
-    /// What is known of a registry, given as host and perhaps port.
-    ///
-    /// # Errors
-    /// When its entry can't be decoded.
-    pub fn credentials(&self, registry: &str) -> Result<Credentials> {
+    /// What is known of a repository of a registry, which is given as host and perhaps port.
+    #[must_use]
+    pub fn credentials(&self, registry: &str, repository: &str) -> Credentials {
         let mut hint = None;
         for config in &self.0 {
-            let (login, complaint) = config.login(registry)?;
+            let (login, complaint) = config.login(registry, repository);
             if login != Login::Anonymous {
-                return Ok(Credentials { login, hint: None });
+                return Credentials { login, hint: None };
             }
-            hint = hint.or(complaint);
+            hint = hint.or(complaint).or_else(|| config.complaint.clone());
         }
-        Ok(Credentials { login: Login::Anonymous, hint: hint.or_else(|| advice(registry)) })
+        Credentials { login: Login::Anonymous, hint: hint.or_else(|| advice(registry)) }
     }
-}
-
-/// Where credentials may be, in the order in which they are looked at.
-fn locations(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
-    let path = |name: &str| variable(name).map(PathBuf::from);
-    let docker = path("DOCKER_CONFIG").or_else(|| Some(path("HOME")?.join(".docker")));
-    let runtime = path("XDG_RUNTIME_DIR").map(|directory| directory.join("containers/auth.json"));
-    let config = path("XDG_CONFIG_HOME").or_else(|| Some(path("HOME")?.join(".config")));
-    [
-        docker.map(|directory| directory.join("config.json")),
-        path("REGISTRY_AUTH_FILE").or(runtime),
-        config.map(|directory| directory.join("containers/auth.json")),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
 }
 
 /// How to get credentials for registries that need a program for it.
@@ -140,58 +89,72 @@ fn advice(registry: &str) -> Option<String> {
 }
 
 impl Config {
-    fn read(path: &Path) -> Result<Option<Self>> {
-        let json = match SETTINGS.read_file(path) {
-            Ok(json) => json,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).with_context(|| format!("read credentials from {}", path.display())),
-        };
-        let config =
-            serde_json::from_slice(&json).with_context(|| format!("read credentials from {}", path.display()))?;
-        Ok(Some(config))
-    }
-
-    /// What this file says of a registry, and why it can't be had if a helper should know.
-    fn login(&self, registry: &str) -> Result<(Login, Option<String>)> {
-        let is_hub = registry == "docker.io";
-        let host = if is_hub { DOCKER_HUB_KEY } else { registry };
-        let helper = self.cred_helpers.iter().find(|(key, _)| host_of(key) == host).map(|(_, helper)| helper);
-        let helper = helper.or(Some(&self.creds_store).filter(|store| !store.is_empty()));
+    /// What this file says of a repository, and why it can't be had if something should know: most images are public,
+    /// and only if this one is not does it matter.
+    fn login(&self, registry: &str, repository: &str) -> (Login, Option<String>) {
         let mut complaint = None;
-        if let Some(helper) = helper {
-            match helper::get(helper, if is_hub { DOCKER_HUB_SERVER } else { registry }) {
-                Ok(Login::Anonymous) => {}
-                Ok(login) => return Ok((login, None)),
-                // Most images are public. Only if this one is not does it matter that a helper does not help.
-                Err(error) => complaint = Some(format!("{error:#}")),
+        let mut of_entry = |found: Option<(&String, &Entry)>| {
+            let (key, entry) = found?;
+            match entry.login() {
+                Some(Login::Anonymous) => None,
+                Some(login) => Some(login),
+                None => {
+                    let path = &self.path;
+                    let mend = format!(
+                        "{path}: the credentials for {key} are not base64 of USER:PASSWORD: docker login {key} again"
+                    );
+                    complaint.get_or_insert(mend);
+                    None
+                }
+            }
+        };
+        // Helpers know hosts alone.
+        for namespace in namespaces(repository) {
+            if let Some(login) = of_entry(self.entry(registry, namespace)) {
+                return (login, None);
             }
         }
-        Ok((self.entry(host)?, complaint))
+        let at_host = of_entry(self.entry(registry, ""));
+        match self.helper(registry).map(|helper| helper::get(helper, server(registry))) {
+            None | Some(Ok(Login::Anonymous)) => {}
+            Some(Ok(login)) => return (login, None),
+            Some(Err(error)) => complaint = complaint.or(Some(format!("{error:#}"))),
+        }
+        (at_host.unwrap_or(Login::Anonymous), complaint)
     }
 
-    fn entry(&self, host: &str) -> Result<Login> {
-        let Some((key, entry)) = self.auths.iter().find(|(key, _)| host_of(key) == host) else {
-            return Ok(Login::Anonymous);
-        };
-        if !entry.registrytoken.is_empty() {
-            return Ok(Login::Token(entry.registrytoken.clone()));
-        }
-        if !entry.identitytoken.is_empty() {
-            return Ok(Login::Identity(entry.identitytoken.clone()));
-        }
-        if !entry.auth.is_empty() {
-            let (user, password) = decode(&entry.auth).with_context(|| {
-                format!(
-                    "the credentials for {key} in Docker's configuration are not base64 of USER:PASSWORD: \
-                     docker login {key} again"
-                )
-            })?;
-            return Ok(Login::Password(user, password));
-        }
-        if !entry.username.is_empty() {
-            return Ok(Login::Password(entry.username.clone(), entry.password.clone()));
-        }
-        Ok(Login::Anonymous)
+    fn helper(&self, registry: &str) -> Option<&str> {
+        let named = self.helpers.iter().find(|(key, _)| is_host(key, registry));
+        named.map(|(_, helper)| helper).or(self.store.as_ref()).map(String::as_str)
+    }
+
+    /// The entry for a part of a registry, or for all of it. Keys as tools write them today count before URLs, as old
+    /// ones did.
+    fn entry(&self, registry: &str, namespace: &str) -> Option<(&String, &Entry)> {
+        let exact = names(registry).find_map(|host| {
+            let wanted = if namespace.is_empty() { host.to_owned() } else { format!("{host}/{namespace}") };
+            self.auths.iter().find(|(key, _)| key.trim_end_matches('/').eq_ignore_ascii_case(&wanted))
+        });
+        let by_url = || self.auths.iter().find(|(key, _)| namespace.is_empty() && is_host(key, registry));
+        exact.or_else(by_url)
+    }
+}
+
+impl Entry {
+    /// How it logs in; `None` where it can't be decoded.
+    fn login(&self) -> Option<Login> {
+        Some(if !self.token.is_empty() {
+            Login::Token(self.token.clone())
+        } else if !self.identity.is_empty() {
+            Login::Identity(self.identity.clone())
+        } else if !self.auth.is_empty() {
+            let (user, password) = decode(&self.auth)?;
+            Login::Password(user, password)
+        } else if !self.username.is_empty() {
+            Login::Password(self.username.clone(), self.password.clone())
+        } else {
+            Login::Anonymous
+        })
     }
 }
 
@@ -202,74 +165,32 @@ fn decode(auth: &str) -> Option<(String, String)> {
     Some((user.to_owned(), password.trim_end_matches('\0').to_owned()))
 }
 
-/// Keys are hosts, or URLs as old clients wrote them: `https://index.docker.io/v1/`.
-fn host_of(key: &str) -> &str {
-    let rest = key.split_once("://").map_or(key, |(_, rest)| rest);
-    rest.split('/').next().unwrap_or_default()
+/// `a/b/c`, `a/b`, `a`.
+fn namespaces(repository: &str) -> impl Iterator<Item = &str> {
+    let itself = Some(repository).filter(|repository| !repository.is_empty());
+    iter::successors(itself, |name| Some(name.rsplit_once('/')?.0))
+}
+
+/// All names of a registry.
+fn names(registry: &str) -> impl Iterator<Item = &str> {
+    let hub: &[&str] = if DOCKER_HUB.contains(&registry) { DOCKER_HUB } else { &[] };
+    let itself = if hub.is_empty() { Some(registry) } else { None };
+    hub.iter().copied().chain(itself)
+}
+
+/// What helpers call a registry.
+fn server(registry: &str) -> &str {
+    if DOCKER_HUB.contains(&registry) { DOCKER_HUB_SERVER } else { registry }
+}
+
+/// Whether a key is of a whole registry: its name, or a URL, whose path says nothing: `https://index.docker.io/v1/`.
+fn is_host(key: &str, registry: &str) -> bool {
+    let host = match key.split_once("://") {
+        Some((_, rest)) => rest.split('/').next().unwrap_or_default(),
+        None => key.trim_end_matches('/'),
+    };
+    names(registry).any(|name| host.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn logins(files: &[&str]) -> Logins {
-        Logins(files.iter().map(|json| serde_json::from_str(json).unwrap()).collect())
-    }
-
-    fn password(user: &str, password: &str) -> Login {
-        Login::Password(user.to_owned(), password.to_owned())
-    }
-
-    #[test]
-    fn logins_are_found_by_host_however_their_key_is_written() {
-        // printf 'me:pass:word' | base64
-        let logins = logins(&[
-            r#"{"auths":{"https://index.docker.io/v1/":{"auth":"bWU6cGFzczp3b3Jk"},
-                "localhost:5000":{"username":"u","password":"p"},"empty.example":{},
-                "id.example":{"auth":"bWU6cGFzczp3b3Jk","identitytoken":"i"},"token.example":{"registrytoken":"t"}}}"#,
-            r#"{"auths":{"localhost:5000":{"username":"other","password":"p"},"quay.io":{"username":"q","password":"p"}}}"#,
-        ]);
-        let login = |registry| logins.credentials(registry).unwrap().login;
-        assert_eq!(login("docker.io"), password("me", "pass:word"));
-        assert_eq!(login("localhost:5000"), password("u", "p"));
-        assert_eq!(login("quay.io"), password("q", "p"));
-        assert_eq!(login("id.example"), Login::Identity("i".to_owned()));
-        assert_eq!(login("token.example"), Login::Token("t".to_owned()));
-        assert_eq!(login("empty.example"), Login::Anonymous);
-        assert_eq!(login("other.example"), Login::Anonymous);
-    }
-
-    #[test]
-    fn files_are_looked_for_where_each_tool_keeps_them() {
-        let at = |set: &[(&str, &str)]| {
-            let set = set.to_vec();
-            let files =
-                locations(|name| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).into()));
-            files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>()
-        };
-        assert_eq!(at(&[("HOME", "/h")]), ["/h/.docker/config.json", "/h/.config/containers/auth.json"]);
-        assert_eq!(
-            at(&[("HOME", "/h"), ("DOCKER_CONFIG", "/d"), ("XDG_RUNTIME_DIR", "/r"), ("XDG_CONFIG_HOME", "/c")]),
-            ["/d/config.json", "/r/containers/auth.json", "/c/containers/auth.json"]
-        );
-        assert_eq!(at(&[("REGISTRY_AUTH_FILE", "/a"), ("XDG_RUNTIME_DIR", "/r")]), ["/a"]);
-    }
-
-    #[test]
-    fn a_helper_that_cannot_be_asked_is_told_only_if_the_registry_refuses() {
-        let logins = logins(&[r#"{"credHelpers":{"ecr.example":"nowhere-to-be-found"},"auths":{"quay.io":{}}}"#]);
-        let found = logins.credentials("ecr.example").unwrap();
-        assert_eq!(found.login, Login::Anonymous);
-        assert!(found.hint.unwrap().starts_with("docker-credential-nowhere-to-be-found get for ecr.example: "));
-        assert_eq!(logins.credentials("quay.io").unwrap().hint, None);
-        let hint = logins.credentials("1.dkr.ecr.eu-central-1.amazonaws.com").unwrap().hint.unwrap();
-        assert!(hint.contains(r#"{"credHelpers":{"1.dkr.ecr.eu-central-1.amazonaws.com":"ecr-login"}}"#), "{hint}");
-    }
-
-    #[test]
-    fn a_damaged_entry_says_how_to_mend_it() {
-        let refusal =
-            logins(&[r#"{"auths":{"quay.io":{"auth":"%%%"}}}"#]).credentials("quay.io").unwrap_err().to_string();
-        assert!(refusal.ends_with("docker login quay.io again"), "{refusal}");
-    }
-}
+mod tests;
