@@ -2,14 +2,22 @@
 
 #[path = "support/part.rs"]
 mod part;
+#[path = "support/proxy.rs"]
+mod proxy;
 mod support;
+#[path = "support/tls.rs"]
+mod tls;
 
 use part::{Part, run};
+use proxy::Proxy;
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
 use support::{builder, kernel, refusal, simple_layout, succeed};
+use tls::Authority;
 
 /// A directory with an image and a kernel.
 fn workshop() -> tempfile::TempDir {
@@ -52,7 +60,8 @@ fn a_registry_with_a_password_is_logged_in_to() {
         ["skopeo", "copy", "--quiet", "--dest-tls-verify=false", "--dest-creds", "me:secret", "oci:image:latest", &to];
     run(dir.path(), "skopeo", &push);
     let denied = format!("it has no such image, or you may not read it: log in with docker login {address}");
-    assert_eq!(refusal(build(dir.path(), &name, &[])), format!("builder: {name}: http://{address}: {denied}"));
+    let refused = refusal(build(dir.path(), &name, &[]));
+    assert_eq!(refused, format!("builder: {name}: http://{address}: {denied}"));
     // podman's file, then Docker's.
     let auths = format!(r#"{{"auths":{{"{address}":{{"username":"me","password":"PASSWORD"}}}}}}"#);
     fs::write(dir.path().join("auth.json"), auths.replace("PASSWORD", "secret")).unwrap();
@@ -70,21 +79,9 @@ fn a_registry_with_a_password_is_logged_in_to() {
 #[test]
 fn a_registry_of_a_private_authority_is_trusted_when_the_user_says_so() {
     let dir = workshop();
-    let openssl = |line: &str| {
-        let line: Vec<&str> = std::iter::once("openssl").chain(line.split(' ')).collect();
-        run(dir.path(), "openssl", &line);
-    };
-    for authority in ["ca", "other"] {
-        openssl(&format!(
-            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN={authority} -keyout \
-             {authority}.key -out {authority}.crt -addext basicConstraints=critical,CA:TRUE -addext keyUsage=keyCertSign"
-        ));
-    }
-    openssl(
-        "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=registry -keyout server.key -out server.csr",
-    );
-    fs::write(dir.path().join("names"), "subjectAltName=IP:127.0.0.1,DNS:nanoos.localhost\n").unwrap();
-    openssl("x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out server.crt -extfile names");
+    let authority = Authority::new(dir.path(), "ca");
+    Authority::new(dir.path(), "other");
+    authority.sign("IP:127.0.0.1,DNS:nanoos.localhost");
     let at = |name: &str| dir.path().join(name);
     let tls = serde_json::json!({ "http": { "tls": { "certificate": at("server.crt"), "key": at("server.key") } } });
     let (_registry, address) = registry(dir.path(), tls);
@@ -93,7 +90,7 @@ fn a_registry_of_a_private_authority_is_trusted_when_the_user_says_so() {
     let to = format!("docker://{address}/app:1");
     let push = ["skopeo", "copy", "--quiet", "--dest-cert-dir", "trusted", "oci:image:latest", &to];
     run(dir.path(), "skopeo", &push);
-    // A registry on this machine is spoken to in plain HTTP by its name, and in TLS where it is named as a mirror.
+    // A registry on this machine is trusted by its name, and not where it is named as a mirror.
     let mirror = format!("https://{address}");
     let pull = |more: &[&str]| build(dir.path(), "docker.io/app:1", &[&["--registry-mirror", &mirror], more].concat());
     let push = ["skopeo", "copy", "--quiet", "--dest-cert-dir", "trusted", "oci:image:latest"];
@@ -114,6 +111,145 @@ fn a_registry_of_a_private_authority_is_trusted_when_the_user_says_so() {
     fs::create_dir_all(&folder).unwrap();
     fs::copy(at("ca.crt"), folder.join("ca.crt")).unwrap();
     succeed(pull(&[]));
+}
+
+#[test]
+fn a_registry_on_this_machine_is_reached_by_tls_and_without_it_and_by_no_proxy() {
+    let dir = workshop();
+    let at = |name: &str| dir.path().join(name);
+    Authority::new(dir.path(), "ca").sign("DNS:elsewhere.example");
+    let proxy = Proxy::to("127.0.0.1:1", None);
+    let tls = serde_json::json!({ "http": { "tls": { "certificate": at("server.crt"), "key": at("server.key") } } });
+    for config in [serde_json::json!({ "http": {} }), tls] {
+        let (_registry, address) = registry(dir.path(), config);
+        let port = address.rsplit(':').next().unwrap();
+        for host in [address.clone(), format!("localhost:{port}")] {
+            let to = format!("docker://{host}/app:1");
+            let push = ["skopeo", "copy", "--quiet", "--dest-tls-verify=false", "oci:image:latest", &to];
+            run(dir.path(), "skopeo", &push);
+            let _ = fs::remove_dir_all(at("cache"));
+            let mut command = build(dir.path(), &format!("{host}/app:1"), &[]);
+            command.env("HTTP_PROXY", format!("http://{}", proxy.address));
+            command.env("https_proxy", format!("http://{}", proxy.address));
+            succeed(command);
+        }
+        fs::remove_dir_all(at("storage")).unwrap();
+    }
+    assert_eq!(proxy.seen(), [""; 0]);
+}
+
+#[test]
+fn a_registry_elsewhere_is_reached_through_the_proxy() {
+    let dir = workshop();
+    let at = |name: &str| dir.path().join(name);
+    Authority::new(dir.path(), "ca").sign("DNS:registry.example,IP:127.0.0.1");
+    let tls = serde_json::json!({ "http": { "tls": { "certificate": at("server.crt"), "key": at("server.key") } } });
+    let (_registry, address) = registry(dir.path(), tls);
+    let to = format!("docker://{address}/app:1");
+    let push = ["skopeo", "copy", "--quiet", "--dest-tls-verify=false", "oci:image:latest", &to];
+    run(dir.path(), "skopeo", &push);
+    // printf 'me:p@ss' | base64
+    let proxy = Proxy::to(&address, Some("bWU6cEBzcw=="));
+    let pull = |credentials: &str| {
+        let mut command = build(dir.path(), "registry.example/app:1", &["--registry-ca", "ca.crt"]);
+        command.env("HTTPS_PROXY", format!("http://{credentials}{}", proxy.address));
+        command
+    };
+    let refused = refusal(pull("me:wrong@"));
+    let expected = format!(
+        "https://registry.example: the proxy http://{}/ wants a name and a password: write them into the variable that \
+         names it, as http://NAME:PASSWORD@HOST:PORT",
+        proxy.address
+    );
+    assert!(refused.ends_with(&expected), "{refused}");
+    succeed(pull("me:p%40ss@"));
+    assert!(proxy.seen().iter().all(|request| request == "CONNECT registry.example:443"), "{:?}", proxy.seen());
+}
+
+/// A registry that asks for a token of its service at `realm`, which sends on whoever asks it.
+fn asking(realm: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).unwrap_or_default();
+            let head = match request[..length].split(|byte| *byte == b' ').nth(1) {
+                Some(path) if path.starts_with(b"/token") => {
+                    "307 Elsewhere\r\nLocation: https://elsewhere.example/token".to_owned()
+                }
+                _ => format!("401 Who\r\nWWW-Authenticate: Bearer realm=\"{realm}\",service=\"s\""),
+            };
+            let _ = write!(stream, "HTTP/1.1 {head}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+    });
+    address
+}
+
+#[test]
+fn a_token_service_passes_a_password_on_to_nobody_and_none_goes_out_in_the_clear() {
+    let dir = workshop();
+    let certificate = Authority::new(dir.path(), "ca").sign("DNS:registry.example");
+    fs::create_dir(dir.path().join("no-docker")).unwrap();
+    for (realm, login, told) in [
+        ("http://auth.example/token", r#""username":"me","password":"secret""#, "does not speak TLS, and gets none"),
+        ("http://auth.example/token", r#""identitytoken":"secret""#, "does not speak TLS, and gets none"),
+        ("https://registry.example/token", r#""username":"me","password":"secret""#, "answers 307 Temporary Redirect"),
+        ("https://registry.example/token", r#""identitytoken":"secret""#, "refuses the identity token: 307 "),
+    ] {
+        let config = format!(r#"{{"auths":{{"registry.example":{{{login}}}}}}}"#);
+        fs::write(dir.path().join("no-docker/config.json"), config).unwrap();
+        let proxy = Proxy::to(&tls::in_front_of(asking(realm), certificate.clone()), None);
+        let mut command = build(dir.path(), "registry.example/app:1", &["--registry-ca", "ca.crt"]);
+        command.env("ALL_PROXY", format!("http://{}", proxy.address));
+        let refused = refusal(command);
+        assert!(refused.contains(&format!("{realm} {told}")), "{refused}");
+        assert!(proxy.seen().iter().all(|request| request == "CONNECT registry.example:443"), "{:?}", proxy.seen());
+    }
+}
+
+#[test]
+fn each_group_of_a_registry_has_its_own_password_and_files_that_are_damaged_stop_no_public_pull() {
+    let dir = workshop();
+    let users = run(dir.path(), "apache2-utils", &["htpasswd", "-Bbn", "b", "secret"]);
+    fs::write(dir.path().join("htpasswd"), users).unwrap();
+    let path = dir.path().join("htpasswd");
+    let (private, address) =
+        registry(dir.path(), serde_json::json!({ "auth": { "htpasswd": { "realm": "r", "path": path } } }));
+    let to = format!("docker://{address}/group-b/app:1");
+    let push = ["skopeo", "copy", "--quiet", "--dest-tls-verify=false", "--dest-creds", "b:secret"];
+    run(dir.path(), "skopeo", &[&push[..], &["oci:image:latest", &to]].concat());
+    fs::create_dir(dir.path().join("no-docker")).unwrap();
+    let pull = |image: &str, config: &str| {
+        let config = config.replace("HOST", &address);
+        fs::write(dir.path().join("no-docker/config.json"), config).unwrap();
+        let _ = fs::remove_dir_all(dir.path().join("cache"));
+        build(dir.path(), &format!("{address}/{image}"), &[])
+    };
+    let entry = |key: &str, user: &str| format!(r#""HOST/{key}":{{"username":"{user}","password":"secret"}}"#);
+    let groups = format!(r#"{{"auths":{{{},{}}}}}"#, entry("group-a", "a"), entry("group-b", "b"));
+    let groups = groups.as_str();
+    succeed(pull("group-b/app:1", groups));
+    let denied = format!("it has no such image, or you may not read it: log in with docker login {address}");
+    let others = groups.replace("group-b", "group-c");
+    assert!(refusal(pull("group-b/app:1", &others)).ends_with(&denied));
+    for (config, why) in [
+        ("{\"auths\":", "it is no JSON (line 1, column 9)"),
+        (r#"{"auths":["secret"]}"#, "auths is no object"),
+        (r#"{"auths":{"HOST":{"auth":"%%%"}}}"#, "are not base64 of USER:PASSWORD"),
+    ] {
+        let refused = refusal(pull("group-b/app:1", config));
+        assert!(refused.contains(&denied) && refused.contains(why), "{refused}");
+        assert!(refused.contains("no-docker/config.json: "), "{refused}");
+    }
+    drop(private);
+    let (_public, address) = registry(dir.path(), serde_json::json!({ "http": {} }));
+    for config in ["", "\u{feff}{\"auths\":null}", "{", r#"{"auths":{"HOST":{"auth":"%%%"}},"credsStore":7}"#] {
+        fs::write(dir.path().join("no-docker/config.json"), config.replace("HOST", &address)).unwrap();
+        let _ = fs::remove_dir_all(dir.path().join("cache"));
+        succeed(build(dir.path(), &format!("{address}/group-b/app:1"), &[]));
+    }
 }
 
 #[test]

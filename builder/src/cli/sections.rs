@@ -85,8 +85,12 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
   DOCKER_HOST        where the Docker daemon is: unix:///PATH or tcp://HOST:PORT
   CONTAINER_HOST     where podman is, in the same way
   NANOOS_NO_INSTALL  set to 1: never install missing tools, even as root
+  REGISTRY_AUTH_FILE a file with registry credentials, in podman's or Docker's form, read before others
   DOCKER_CONFIG      where Docker's config.json with registry credentials lies (else ~/.docker)
-  REGISTRY_AUTH_FILE podman's file with registry credentials, read after Docker's
+  HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY
+                     proxies, for registries and AWS, as curl has them; none for this machine
+  SSL_CERT_FILE, SSL_CERT_DIR
+                     authorities to trust in place of the system's; towards AWS: AWS_CA_BUNDLE
   SOURCE_DATE_EPOCH  no time in the image is later than this
   NO_COLOR           set: no colours; CLICOLOR_FORCE=1: colours even where there is no terminal
   AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL and the others of AWS's tools",

@@ -3,7 +3,6 @@
 use anyhow::{Result, bail, ensure};
 use oci_spec::distribution::Reference;
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 
 /// The registry that mirrors stand for, as for Docker's `registry-mirrors`.
@@ -21,16 +20,17 @@ impl FromStr for Mirror {
 
     fn from_str(text: &str) -> Result<Self> {
         let text = text.trim();
+        let shown = http_settings::without_credentials(text);
         let (plain, rest) = match text.split_once("://") {
             Some(("http", rest)) => (true, rest),
             Some(("https", rest)) => (false, rest),
-            Some((scheme, _)) => bail!("mirror {text}: {scheme}:// is not spoken, only https:// and http://"),
-            None => bail!("mirror {text}: write the whole URL, as https://{text}"),
+            Some((scheme, _)) => bail!("mirror {shown}: {scheme}:// is not spoken, only https:// and http://"),
+            None => bail!("mirror {shown}: write the whole URL, as https://{shown}"),
         };
         let host = rest.trim_end_matches('/');
         ensure!(
             !host.is_empty() && !host.contains(['/', '?', '#', '@']),
-            "mirror {text}: it must be a server without a path, a query or a user, as https://mirror.example:5000"
+            "mirror {shown}: it must be a server without a path, a query or a user, as https://mirror.example:5000"
         );
         Ok(Mirror { host: host.to_owned(), plain })
     }
@@ -57,9 +57,15 @@ impl Endpoint {
             .iter()
             .map(|mirror| Endpoint { reference: on(reference, &mirror.host), plain: mirror.plain, mirror: true })
             .collect();
-        let plain = is_loopback(reference.registry());
-        endpoints.push(Endpoint { reference: reference.clone(), plain, mirror: false });
+        endpoints.push(Endpoint { reference: reference.clone(), plain: false, mirror: false });
         endpoints
+    }
+
+    /// Whether it is on this very machine, where Docker too tries TLS, trusting whatever it shows, and then plain HTTP (dockerd(8),
+    /// "Insecure registries").
+    #[must_use]
+    pub fn is_insecure(&self) -> bool {
+        !self.mirror && http_settings::is_loopback(self.host())
     }
 
     /// The host, perhaps with a port, that requests go to.
@@ -89,15 +95,6 @@ fn on(reference: &Reference, host: &str) -> Reference {
     }
 }
 
-/// Whether a registry is on this very machine, where Docker too speaks plain HTTP.
-fn is_loopback(registry: &str) -> bool {
-    let host = match registry.strip_prefix('[') {
-        Some(bracketed) => bracketed.split(']').next().unwrap_or_default(),
-        None => registry.split(':').next().unwrap_or_default(),
-    };
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,26 +120,15 @@ mod tests {
     }
 
     #[test]
-    fn registries_on_this_machine_are_spoken_to_in_plain_http() {
-        for (registry, plain) in [
-            ("localhost", true),
-            ("localhost:5000", true),
-            ("127.0.0.1:5000", true),
-            ("127.1.2.3", true),
-            ("[::1]:5000", true),
-            ("localhost.example", false),
-            ("10.0.0.1:5000", false),
-        ] {
-            assert_eq!(is_loopback(registry), plain, "{registry}");
-        }
-    }
-
-    #[test]
     fn what_is_no_mirror_is_refused_with_advice() {
         let refused = |text: &str| text.parse::<Mirror>().unwrap_err().to_string();
         assert_eq!(refused("mirror:5000"), "mirror mirror:5000: write the whole URL, as https://mirror:5000");
         assert!(refused("ftp://x").contains("ftp:// is not spoken"));
         assert!(refused("https://x/path").contains("without a path"));
-        assert!(refused("https://user@x").contains("without a path"));
+        let secret = refused("https://user:hunter2@x");
+        assert!(
+            secret.starts_with("mirror https://x: it must be a server without a path, a query or a user"),
+            "{secret}"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Images of a container engine on this machine: Docker's daemon, or podman, which speaks the same protocol (Docker Engine
 //! API, `GET /images/{name}/json` and `GET /images/{name}/get`).
 
-use super::{Container, Fetch, export, registry};
+use super::{Container, Fetch, export};
 use crate::bounded::{COMPLAINT, CONFIGURATION};
 use crate::digest::Digest;
 use crate::platform::Platform;
@@ -196,7 +196,7 @@ impl Connection {
     /// Whether somebody answers there.
     fn ping(address: &Address) -> Result<Self, (String, String)> {
         // The client wants it even where no TLS is spoken.
-        registry::install_cryptography();
+        http_settings::install_cryptography();
         let client = Client::builder().no_proxy().timeout(None).connect_timeout(PING).tls_certs_only([]);
         let (client, base, address) = match address {
             Address::Socket(path) => {
@@ -272,8 +272,9 @@ fn addresses(engine: Engine, variable: impl Fn(&str) -> Option<OsString>) -> Res
                 Address::Tcp(rest.trim_end_matches('/').to_owned())
             }
             _ => bail!(
-                "{host}={given}: only unix:// and tcp:// without TLS are spoken; forward its socket with ssh -L, or pass the \
-                 image on with docker save and docker-archive:, or leave the daemon out with --image-src registry"
+                "{host}={}: only unix:// and tcp:// without TLS are spoken; forward its socket with ssh -L, or pass the \
+                 image on with docker save and docker-archive:, or leave the daemon out with --image-src registry",
+                http_settings::without_credentials(&given)
             ),
         };
         return Ok(vec![address]);

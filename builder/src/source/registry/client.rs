@@ -103,9 +103,18 @@ pub(super) fn first_line(text: &[u8]) -> String {
     text.trim().lines().next().unwrap_or_default().chars().take(SHOWN).collect()
 }
 
+/// What requests are sent with.
+pub(super) struct Clients {
+    /// To the registry, and to where it leads from there, without credentials.
+    pub(super) registry: reqwest::Client,
+    /// To its token service, which alone gets them: it follows to no other server, and trusts certificates on this machine no
+    /// more than elsewhere.
+    pub(super) tokens: reqwest::Client,
+}
+
 /// A client for one image.
 pub(super) struct Client {
-    http: reqwest::Client,
+    http: Clients,
     /// `https://HOST`.
     base: String,
     repository: String,
@@ -120,7 +129,7 @@ impl Client {
     /// # Errors
     /// When the server does not answer, or refuses the credentials.
     pub(super) async fn open(
-        http: reqwest::Client,
+        http: Clients,
         base: String,
         repository: &str,
         login: Login,
@@ -164,7 +173,7 @@ impl Client {
     pub(super) async fn manifest(&self, reference: &Reference) -> Result<Vec<u8>, RequestError> {
         let name = reference.digest().or_else(|| reference.tag()).unwrap_or("latest");
         let url = format!("{}/v2/{}/manifests/{name}", self.base, self.repository);
-        let answer = self.send(|| self.http.get(&url).header(ACCEPT, MANIFEST_TYPES.join(", "))).await?;
+        let answer = self.send(|| self.http.registry.get(&url).header(ACCEPT, MANIFEST_TYPES.join(", "))).await?;
         let told = answer.headers().get(DIGEST).and_then(|digest| digest.to_str().ok());
         // Digests of another kind can't be verified, and are refused where they are what was asked for.
         let expected: Vec<Digest> =
@@ -180,7 +189,7 @@ impl Client {
     /// A blob from `offset` on; from its first byte where the registry does not honour that.
     pub(super) async fn blob(&self, digest: &Digest, offset: u64) -> Result<Response, RequestError> {
         let url = format!("{}/v2/{}/blobs/{digest}", self.base, self.repository);
-        let from = || match self.http.get(&url) {
+        let from = || match self.http.registry.get(&url) {
             request if offset > 0 => request.header(RANGE, format!("bytes={offset}-")),
             request => request,
         };

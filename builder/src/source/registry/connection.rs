@@ -1,6 +1,6 @@
 //! A conversation with one server about one image, and what its refusals mean to the user.
 
-use super::client::{Client, RequestError};
+use super::client::{Client, Clients, RequestError};
 use super::trust;
 use crate::digest::Digest;
 use crate::manifest::{Document, Manifest};
@@ -8,7 +8,8 @@ use crate::platform::Platform;
 use crate::source::credentials::{Credentials, Logins};
 use crate::source::endpoint::Endpoint;
 use anyhow::{Context, Result, anyhow, bail};
-use reqwest::{Certificate, Response, StatusCode};
+use http_settings::Settings;
+use reqwest::{Certificate, Response, StatusCode, redirect};
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,11 +17,12 @@ use std::time::Duration;
 const CONNECT: Duration = Duration::from_secs(15);
 /// Time without a single byte after which a connection counts as broken.
 const SILENCE: Duration = Duration::from_secs(60);
+/// Time for a server on this machine to say something.
+const NEARBY: Duration = Duration::from_secs(5);
+/// Redirections of a token service at most.
+const MOST_REDIRECTIONS: usize = 5;
 /// What this program calls itself.
 const USER_AGENT: &str = concat!("nanoos-builder/", env!("CARGO_PKG_VERSION"));
-/// Why a client may not start: its certificates are the system's.
-const NO_CLIENT: &str =
-    "start the HTTP client (are there certificates on this system? apt-get install ca-certificates)";
 
 /// A conversation with one server about one image.
 pub(super) struct Connection {
@@ -32,6 +34,19 @@ pub(super) struct Connection {
 struct Words {
     endpoint: Endpoint,
     hint: Option<String>,
+    /// What is between here and there.
+    proxy: Option<String>,
+}
+
+/// Whether a registry on this machine speaks no TLS: nothing that is secret is sent to learn it.
+///
+/// # Errors
+/// When no client can be made.
+pub(super) async fn is_plain(endpoint: &Endpoint) -> Result<bool> {
+    let http = Settings::of_process()?.client().tls_danger_accept_invalid_certs(true);
+    let http = http_settings::start(http.timeout(NEARBY).redirect(redirect::Policy::none()))?;
+    // Why plain HTTP then fails as well is told.
+    Ok(http.get(format!("https://{}/v2/", endpoint.host())).send().await.is_err())
 }
 
 impl Connection {
@@ -40,11 +55,13 @@ impl Connection {
     /// # Errors
     /// When the server does not answer, is not trusted, or refuses the credentials.
     pub(super) async fn open(endpoint: &Endpoint, logins: &Logins, ca: Option<&Path>) -> Result<Self> {
-        let http = http(trust::certificates(endpoint.host(), ca)?)?;
-        let Credentials { login, hint } = logins.credentials(endpoint.reference.registry())?;
-        let words = Words { endpoint: endpoint.clone(), hint };
+        let settings = Settings::of_process()?;
+        let http = Clients::new(&settings, endpoint, &trust::certificates(endpoint.host(), ca)?)?;
+        let (registry, repository) = (endpoint.reference.registry(), endpoint.reference.repository());
+        let Credentials { login, hint } = logins.credentials(registry, repository);
         let base = format!("{}://{}", if endpoint.plain { "http" } else { "https" }, endpoint.host());
-        let client = Client::open(http, base, endpoint.reference.repository(), login).await;
+        let words = Words { endpoint: endpoint.clone(), hint, proxy: settings.proxy_of(&base) };
+        let client = Client::open(http, base, repository, login).await;
         Ok(Connection { client: client.map_err(|error| words.explain(error))?, words })
     }
 
@@ -82,10 +99,23 @@ impl Connection {
     }
 }
 
-/// The client of every request to a registry and its token service.
-fn http(certificates: Vec<Certificate>) -> Result<reqwest::Client> {
-    let http = reqwest::Client::builder().connect_timeout(CONNECT).read_timeout(SILENCE).user_agent(USER_AGENT);
-    http.tls_certs_merge(certificates).build().context(NO_CLIENT)
+impl Clients {
+    fn new(settings: &Settings, endpoint: &Endpoint, certificates: &[Certificate]) -> Result<Self> {
+        let client = || {
+            let http = settings.client().connect_timeout(CONNECT).read_timeout(SILENCE).user_agent(USER_AGENT);
+            http.tls_certs_merge(certificates.iter().cloned())
+        };
+        let same_host = redirect::Policy::custom(|attempt| {
+            let asked = attempt.previous().last().map(|url| (url.scheme().to_owned(), url.authority().to_owned()));
+            let (next, many) = (attempt.url(), attempt.previous().len() > MOST_REDIRECTIONS);
+            let same = asked.is_some_and(|(scheme, host)| scheme == next.scheme() && host == next.authority());
+            if same && !many { attempt.follow() } else { attempt.stop() }
+        });
+        Ok(Clients {
+            registry: http_settings::start(client().tls_danger_accept_invalid_certs(endpoint.is_insecure()))?,
+            tokens: http_settings::start(client().redirect(same_host))?,
+        })
+    }
 }
 
 impl Words {
@@ -93,7 +123,7 @@ impl Words {
         let (status, refusal) = match error {
             RequestError::Refused(status, refusal) => (status, refusal),
             RequestError::Credentials(why) => return self.denied(&format!("it refuses the credentials ({why})")),
-            error => return self.distrusted(&error).unwrap_or_else(|| anyhow::Error::new(error)),
+            error => return self.distrusted(&error).unwrap_or_else(|| self.on_the_way(error)),
         };
         let has = |codes: &[&str]| refusal.errors.iter().any(|error| codes.contains(&error.code.as_str()));
         if status == StatusCode::NOT_FOUND || has(&["MANIFEST_UNKNOWN", "NAME_UNKNOWN", "NOT_FOUND"]) {
@@ -118,8 +148,19 @@ impl Words {
         anyhow!("{detail}: log in with docker login {host}{hint}")
     }
 
+    fn on_the_way(&self, error: RequestError) -> anyhow::Error {
+        match &self.proxy {
+            Some(proxy) if http_settings::is_unknown_to_proxy(&error) => anyhow!(
+                "the proxy {proxy} wants a name and a password: write them into the variable that names it, as \
+                 http://NAME:PASSWORD@HOST:PORT"
+            ),
+            Some(proxy) => anyhow::Error::new(error).context(format!("through the proxy {proxy}")),
+            None => error.into(),
+        }
+    }
+
     fn distrusted(&self, error: &(dyn std::error::Error + 'static)) -> Option<anyhow::Error> {
-        let (reason, host) = (trust::distrust(error)?, self.endpoint.host());
+        let (reason, host) = (http_settings::distrust(error)?, self.endpoint.host());
         Some(anyhow!(
             "its certificate is not trusted ({reason}): if it is the right server, name the authority that signed it with \
              --registry-ca FILE, or put its certificate into /etc/docker/certs.d/{host}/ca.crt"
@@ -130,7 +171,10 @@ impl Words {
 /// Whether the same request may well succeed in a moment.
 pub(super) fn is_passing(error: &RequestError) -> bool {
     match error {
-        RequestError::Http(error) => !error.is_builder() && !error.is_redirect() && trust::distrust(error).is_none(),
+        RequestError::Http(error) => {
+            let lasting = http_settings::tls_failure(error).is_some() || http_settings::is_unknown_to_proxy(error);
+            !error.is_builder() && !error.is_redirect() && !lasting
+        }
         RequestError::Refused(status, _) => matches!(status.as_u16(), 408 | 429 | 500..=599),
         RequestError::Short(..) => true,
         _ => false,

@@ -25,13 +25,15 @@ use std::thread;
 /// # Errors
 /// When no server gives it; every server's reason is told. What fails later, a layer's reader is told.
 pub fn pull(reference: &Reference, fetch: &Fetch<'_>) -> Result<Container> {
-    install_cryptography();
     // One thread: the network is slower than what is done with its bytes here, which is to hash and write them.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the HTTP client")?;
-    let logins = Logins::load()?;
+    let logins = Logins::load();
     let mut refusals = Vec::new();
     let mut endpoints = Endpoint::all(reference, fetch.mirrors);
+    for endpoint in endpoints.iter_mut().filter(|endpoint| endpoint.is_insecure()) {
+        endpoint.plain = runtime.block_on(connection::is_plain(endpoint))?;
+    }
     while !endpoints.is_empty() {
         let servers = Servers::new(&endpoints, &logins, fetch.registry_ca);
         match runtime.block_on(resolve(&servers, fetch)) {
@@ -47,12 +49,6 @@ pub fn pull(reference: &Reference, fetch: &Fetch<'_>) -> Result<Container> {
         }
     }
     bail!("{}", refusals.join("; "))
-}
-
-/// Ring rather than the default aws-lc, which wants cmake.
-pub(super) fn install_cryptography() {
-    // It is an error only if one is installed already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// What the first of the servers says of the image, and which layers are still to be downloaded.

@@ -1,14 +1,15 @@
 //! What a registry wants to see with each request: a password, or a token of its token service for it (Docker Registry,
 //! "Token Authentication Specification" and "Token Authentication with OAuth2").
 
-use super::client::{RequestError, first_line};
+use super::client::{Clients, RequestError, first_line};
 use crate::bounded::{COMPLAINT, TOKEN};
 use crate::source::credentials::Login;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http_auth::parser::ChallengeParser;
-use reqwest::Response;
+use http_settings::is_loopback;
 use reqwest::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::{Response, Url};
 use serde::Deserialize;
 
 /// What this program calls itself towards token services.
@@ -17,7 +18,7 @@ const CLIENT_ID: &str = "nanoos-builder";
 /// Where to ask, and for what.
 #[derive(Clone, Copy)]
 pub(super) struct Authorization<'a> {
-    pub(super) http: &'a reqwest::Client,
+    pub(super) http: &'a Clients,
     /// `https://HOST`.
     pub(super) base: &'a str,
     pub(super) repository: &'a str,
@@ -29,7 +30,7 @@ impl Authorization<'_> {
         if let Login::Token(token) = login {
             return Ok(header("Bearer", token));
         }
-        let ping = self.http.get(format!("{}/v2/", self.base)).send().await?;
+        let ping = self.http.registry.get(format!("{}/v2/", self.base)).send().await?;
         match (Challenge::of(ping.headers()), login) {
             (Some(Challenge::Bearer { realm, service }), login) => {
                 let token = self.token(&realm, service.as_deref(), login).await?;
@@ -42,17 +43,29 @@ impl Authorization<'_> {
         }
     }
 
+    /// What a token service is asked with. A registry that is spoken to in TLS names no other way for what is secret.
+    fn client_for(&self, realm: &str, login: &Login) -> Result<&reqwest::Client, RequestError> {
+        let (here, by_tls) = (is_here(realm), realm.starts_with("https://"));
+        if self.base.starts_with("https://") && !by_tls && !here && *login != Login::Anonymous {
+            let why = format!("its token service {realm} does not speak TLS, and gets none");
+            return Err(RequestError::Credentials(why));
+        }
+        // On this machine any certificate will do if it will do for the registry.
+        Ok(if here && is_here(self.base) { &self.http.registry } else { &self.http.tokens })
+    }
+
     async fn token(self, realm: &str, service: Option<&str>, login: &Login) -> Result<String, RequestError> {
+        let http = self.client_for(realm, login)?;
         let scope = format!("repository:{}:pull", self.repository);
         let mut fields = vec![("scope", scope.as_str())];
         fields.extend(service.map(|service| ("service", service)));
         let request = match login {
             Login::Identity(identity) => {
                 fields.extend([("grant_type", "refresh_token"), ("client_id", CLIENT_ID), ("refresh_token", identity)]);
-                self.http.post(realm).form(&fields)
+                http.post(realm).form(&fields)
             }
-            Login::Password(user, password) => self.http.get(realm).query(&fields).basic_auth(user, Some(password)),
-            Login::Anonymous | Login::Token(_) => self.http.get(realm).query(&fields),
+            Login::Password(user, password) => http.get(realm).query(&fields).basic_auth(user, Some(password)),
+            Login::Anonymous | Login::Token(_) => http.get(realm).query(&fields),
         };
         let answer = request.send().await?;
         if !answer.status().is_success() {
@@ -61,6 +74,12 @@ impl Authorization<'_> {
         let token = Token::parse(&TOKEN.body(answer).await?);
         token.ok_or_else(|| RequestError::NoToken(realm.to_owned()))
     }
+}
+
+/// Whether a URL's host is this machine.
+fn is_here(url: &str) -> bool {
+    let host = url.parse::<Url>().ok().and_then(|url| url.host_str().map(str::to_owned));
+    host.is_some_and(|host| is_loopback(&host))
 }
 
 async fn refused(realm: &str, login: &Login, answer: Response) -> RequestError {

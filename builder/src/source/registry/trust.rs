@@ -4,7 +4,6 @@
 use crate::bounded::SETTINGS;
 use anyhow::{Context, Result, ensure};
 use reqwest::Certificate;
-use std::error::Error;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -66,20 +65,6 @@ fn read(file: &Path) -> Result<Vec<Certificate>> {
         "no certificate in PEM form is in it (it begins with -----BEGIN CERTIFICATE-----)"
     );
     Certificate::from_pem_bundle(&data).context("a certificate in it is damaged")
-}
-
-/// Whether an error is that a server's certificate is not trusted, and in which words.
-pub(super) fn distrust(error: &(dyn Error + 'static)) -> Option<String> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(rustls::Error::InvalidCertificate(reason)) = error.downcast_ref() {
-            return Some(reason.to_string());
-        }
-        // An error of input and output that carries another one does not name it as its source.
-        let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        next = inside.map(|inside| inside as &(dyn Error + 'static)).or_else(|| error.source());
-    }
-    None
 }
 
 #[cfg(test)]
