@@ -7,7 +7,6 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -172,11 +171,11 @@ fn fill(plan: &Plan, path: &Path, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What of a disk has to stay as it is.
-fn kept(plan: &Plan, length: u64) -> Vec<Range<u64>> {
+/// What of a disk has to stay as it is: from where to where.
+fn kept(plan: &Plan, length: u64) -> Vec<(u64, u64)> {
     match plan.mark {
-        _ if plan.unchanged => vec![0..length],
-        Some(mark) => vec![0..swap_mark::AREA, mark.size * MIB - swap_mark::AREA..length],
+        _ if plan.unchanged => vec![(0, length)],
+        Some(mark) => vec![(0, swap_mark::AREA), (mark.size * MIB - swap_mark::AREA, length)],
         None => Vec::new(),
     }
 }
@@ -185,9 +184,9 @@ fn kept(plan: &Plan, length: u64) -> Vec<Range<u64>> {
 fn digest(plan: &Plan, path: &Path) -> Result<[u8; 32]> {
     let mut digest = Sha256::new();
     let mut file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-    for range in kept(plan, file.metadata()?.len()) {
-        file.seek(SeekFrom::Start(range.start))?;
-        let mut part = (&mut file).take(range.end - range.start);
+    for (start, end) in kept(plan, file.metadata()?.len()) {
+        file.seek(SeekFrom::Start(start))?;
+        let mut part = (&mut file).take(end - start);
         let mut buffer = vec![0; 1 << 20];
         loop {
             match part.read(&mut buffer)? {
