@@ -1,7 +1,7 @@
 //! The contract between NanoOS's `builder`, which packs a machine, and its `init`, which wakes up in it.
 //!
 //! Whatever both sides must agree on is written here once: where things lie in the initramfs
-//! ([`paths`]), the image's configuration ([`image`]), and how a partition is recognised ([`guid`]).
+//! ([`paths`]), the image's configuration ([`image`]), how a partition is recognised ([`guid`]), and a swap volume ([`swap_mark`]).
 //! Behind the feature `pack` stands the writer that makes the initramfs itself ([`cpio`]).
 
 #[cfg(feature = "pack")]
@@ -12,3 +12,4 @@ pub mod limits;
 pub mod modules;
 pub mod paths;
 pub mod signal;
+pub mod swap_mark;

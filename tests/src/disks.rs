@@ -2,10 +2,12 @@
 
 use crate::process::{run, tool};
 use anyhow::{Context, Result, bail};
+use initramfs::swap_mark;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 const MIB: u64 = 1 << 20;
@@ -26,6 +28,8 @@ pub struct Plan {
     /// What is on it.
     #[serde(default)]
     pub content: Content,
+    /// The mark of a swap volume, over the content.
+    pub mark: Option<Mark>,
     /// A file of the scenario's folder whose bytes it begins with; the rest is zeros.
     pub file: Option<PathBuf>,
     /// Whether it stands before the root disk on the machine's bus, or behind it and the swap volume.
@@ -34,9 +38,34 @@ pub struct Plan {
     /// Whether it is there from the start; otherwise a step plugs it in.
     #[serde(default = "yes")]
     pub plugged: bool,
-    /// Whether the scenario fails if a bit of it has changed.
+    /// Whether the scenario fails if a bit of it has changed. If it may be written, its mark stays all the same, and
+    /// what lies behind the volume that the mark names.
     #[serde(default = "yes")]
     pub unchanged: bool,
+}
+
+/// The mark of a swap volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mark {
+    /// MiB of the volume that it names.
+    pub size: u64,
+    /// Where it stands.
+    #[serde(default)]
+    pub at: Ends,
+}
+
+/// Ends of a volume.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ends {
+    /// As it has to be.
+    #[default]
+    Both,
+    /// The first MiB alone.
+    First,
+    /// The last MiB alone.
+    Last,
 }
 
 fn default_size() -> u64 {
@@ -82,7 +111,7 @@ impl Disk {
     pub fn create(plan: &Plan, directory: &Path, folder: &Path) -> Result<Self> {
         let path = directory.join(format!("{}.disk", plan.name));
         fill(plan, &path, folder).with_context(|| format!("make the disk {}", plan.name))?;
-        Ok(Disk { plan: plan.clone(), digest: digest(&path)?, path })
+        Ok(Disk { plan: plan.clone(), digest: digest(plan, &path)?, path })
     }
 
     /// The NVMe serial number.
@@ -96,7 +125,7 @@ impl Disk {
     /// # Errors
     /// When a bit differs, unless the scenario allows it.
     pub fn check(&self) -> Result<()> {
-        if self.plan.unchanged && digest(&self.path)? != self.digest {
+        if digest(&self.plan, &self.path)? != self.digest {
             bail!("the machine has written to the disk {}", self.plan.name);
         }
         Ok(())
@@ -128,25 +157,50 @@ fn fill(plan: &Plan, path: &Path, folder: &Path) -> Result<()> {
         fs::write(files.path().join("precious"), "data that nobody has a copy of\n")?;
         run(tool("mkfs.ext4", "e2fsprogs")?.args(["-q", "-F", "-d"]).arg(files.path()).arg(path))?;
     }
+    if let Some(Mark { size, at }) = plan.mark {
+        let [first, last] = swap_mark::areas(size * MIB);
+        let starts = match at {
+            Ends::Both => vec![first, last],
+            Ends::First => vec![first],
+            Ends::Last => vec![last],
+        };
+        for start in starts {
+            disk.write_all_at(&swap_mark::area(start, size * MIB), start)?;
+        }
+    }
     Ok(())
 }
 
-fn digest(path: &Path) -> Result<[u8; 32]> {
+/// What of a disk has to stay as it is: from where to where.
+fn kept(plan: &Plan, length: u64) -> Vec<(u64, u64)> {
+    match plan.mark {
+        _ if plan.unchanged => vec![(0, length)],
+        Some(mark) => vec![(0, swap_mark::AREA), (mark.size * MIB - swap_mark::AREA, length)],
+        None => Vec::new(),
+    }
+}
+
+/// Of what has to stay.
+fn digest(plan: &Plan, path: &Path) -> Result<[u8; 32]> {
     let mut digest = Sha256::new();
     let mut file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(digest.finalize().into()),
-            count => digest.update(&buffer[..count]),
+    for (start, end) in kept(plan, file.metadata()?.len()) {
+        file.seek(SeekFrom::Start(start))?;
+        let mut part = (&mut file).take(end - start);
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match part.read(&mut buffer)? {
+                0 => break,
+                count => digest.update(&buffer[..count]),
+            }
         }
     }
+    Ok(digest.finalize().into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::FileExt;
 
     fn plan(content: Content) -> Plan {
         Plan {
@@ -154,6 +208,7 @@ mod tests {
             serial: None,
             size: 4,
             content,
+            mark: None,
             file: None,
             before_root: false,
             plugged: true,
@@ -188,6 +243,31 @@ mod tests {
             let flipped = [bytes[12345] ^ 1];
             File::options().write(true).open(&disk.path).unwrap().write_all_at(&flipped, 12345).unwrap();
             assert_eq!(disk.check().unwrap_err().to_string(), "the machine has written to the disk x");
+        }
+    }
+
+    #[test]
+    fn a_mark_lies_over_noise_and_stays_where_the_rest_may_be_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let random = plan(Content::Random);
+        let (size, area) = (3 << 20, swap_mark::AREA as usize);
+        let marked = |at, unchanged| {
+            let plan = Plan { mark: Some(Mark { size: 3, at }), unchanged, ..random.clone() };
+            Disk::create(&plan, directory.path(), directory.path()).unwrap()
+        };
+        for (at, first, last) in [(Ends::Both, true, true), (Ends::First, true, false), (Ends::Last, false, true)] {
+            let bytes = fs::read(&marked(at, true).path).unwrap();
+            assert_eq!(bytes[..area] == swap_mark::area(0, size)[..], first, "{at:?}");
+            assert_eq!(bytes[2 << 20..3 << 20] == swap_mark::area(2 << 20, size)[..], last, "{at:?}");
+        }
+        let disk = marked(Ends::Both, false);
+        for (at, may_change) in [(area as u64, true), (0, false), ((3 << 20) - 1, false), ((4 << 20) - 1, false)] {
+            let file = File::options().read(true).write(true).open(&disk.path).unwrap();
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, at).unwrap();
+            file.write_all_at(&[!byte[0]], at).unwrap();
+            assert_eq!(disk.check().is_ok(), may_change, "{at}");
+            file.write_all_at(&byte, at).unwrap();
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::contents::hex;
 use crate::describe::filter;
 use crate::encryption::Encryption;
 use crate::failure::Failure;
-use crate::image::{add_tags, available, named};
+use crate::image::{add_tags, available, named, root_snapshot};
 use crate::inventory::snapshots_of;
 use crate::likeness::differences;
 use crate::promote::Promoted;
@@ -16,7 +16,11 @@ use crate::tags::{self, Tags};
 use anyhow::{Context, Result, bail, ensure};
 use aws_sdk_ec2::types::{Image, ImageState, ResourceType, Tag};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The identity of contents that a snapshot has until it is known which of a copy's it is: ours, but no disk's.
+const UNKNOWN: &str = "not known yet";
 
 /// An image as it is where it comes from.
 #[derive(Debug)]
@@ -26,23 +30,24 @@ pub(crate) struct Original {
     pub(crate) image: Image,
     name: String,
     tags: Tags,
-    /// Those that a copy's snapshot is to have, but for its encryption.
-    snapshot_tags: Tags,
+    /// Those that a copy's snapshots are to have, by the device; but for their encryption.
+    snapshot_tags: BTreeMap<String, Tags>,
 }
 
 impl Original {
     pub(crate) async fn of(session: &Session, image: Image) -> Result<Self> {
         let tags = own(image.tags());
-        let snapshot = match snapshots_of(&image).next() {
-            Some(id) => session.snapshot(id).await?,
-            None => None,
-        };
-        let mut snapshot_tags = snapshot.as_ref().map_or_else(Tags::new, |snapshot| own(snapshot.tags()));
-        if !snapshot_tags.contains_key(tags::CONTENT) {
-            snapshot_tags = tags.clone();
+        let mut snapshot_tags = BTreeMap::new();
+        for (device, id) in snapshots_by_device(&image) {
+            let snapshot = session.snapshot(id).await?;
+            let mut of_snapshot = snapshot.as_ref().map_or_else(Tags::new, |snapshot| own(snapshot.tags()));
+            if !of_snapshot.contains_key(tags::CONTENT) && root_snapshot(&image) == Some(id) {
+                of_snapshot = tags.clone();
+            }
+            // A copy is built upon no other snapshot, and is no machine.
+            of_snapshot.retain(|key, _| ![tags::PARENT, tags::MACHINE].contains(&key.as_str()));
+            snapshot_tags.insert(device.to_owned(), of_snapshot);
         }
-        // A copy is built upon no other snapshot, and is no machine.
-        snapshot_tags.retain(|key, _| ![tags::PARENT, tags::MACHINE].contains(&key.as_str()));
         Ok(Original {
             id: image.image_id.clone().unwrap_or_default(),
             region: session.region.clone(),
@@ -53,19 +58,39 @@ impl Original {
         })
     }
 
-    /// The tags of a snapshot that is encrypted so.
-    fn snapshot_tags(&self, encryption: &Encryption) -> Tags {
-        let mut tags = self.snapshot_tags.clone();
-        if tags.contains_key(tags::CONTENT) {
+    /// The tags of a device's snapshot that is encrypted so.
+    fn snapshot_tags(&self, device: &str, encryption: &Encryption) -> Tags {
+        let mut tags = self.snapshot_tags.get(device).cloned().unwrap_or_default();
+        let as_it_is = *encryption == Encryption::Default
+            && tags.get(tags::ENCRYPTION) == Some(&Encryption::Encrypted.to_string());
+        if tags.contains_key(tags::CONTENT) && !as_it_is {
             tags.insert(tags::ENCRYPTION.to_owned(), encryption.to_string());
         }
         tags
+    }
+
+    /// The tags that CopyImage gives to all snapshots alike: those that all are to have. Where they hold different
+    /// things, which one is which is told later.
+    fn common_tags(&self, encryption: &Encryption) -> Tags {
+        let all: Vec<Tags> = self.snapshot_tags.keys().map(|device| self.snapshot_tags(device, encryption)).collect();
+        let mut common = all.first().cloned().unwrap_or_default();
+        common.retain(|key, value| all.iter().all(|other| other.get(key) == Some(value)));
+        if !all.is_empty() && all.iter().all(|tags| tags.contains_key(tags::CONTENT)) {
+            common.entry(tags::CONTENT.to_owned()).or_insert_with(|| UNKNOWN.to_owned());
+        }
+        common
     }
 
     /// Whether another image is a copy of this one.
     fn is_source_of(&self, image: &Image) -> bool {
         image.source_image_id() == Some(&self.id) && image.source_image_region() == Some(&self.region)
     }
+}
+
+/// An image's snapshots, each with the device of its volume.
+fn snapshots_by_device(image: &Image) -> impl Iterator<Item = (&str, &str)> {
+    let mappings = image.block_device_mappings().iter();
+    mappings.filter_map(|mapping| Some((mapping.device_name().unwrap_or_default(), mapping.ebs()?.snapshot_id()?)))
 }
 
 /// The tags that are not AWS's own.
@@ -139,7 +164,7 @@ async fn existing(to: &Session, original: &Original) -> Result<Option<String>> {
 /// Begins a copy, and tells whether another run has done so.
 async fn ask(to: &Session, original: &Original, encryption: &Encryption) -> Result<(String, bool)> {
     let token = token(to, original, encryption);
-    let snapshot_tags = original.snapshot_tags(encryption);
+    let snapshot_tags = original.common_tags(encryption);
     let send = || {
         let call = to.ec2.copy_image().source_region(&original.region).source_image_id(&original.id);
         let call = call.name(&original.name).client_token(&token).copy_image_tags(true);
@@ -189,8 +214,7 @@ async fn check(to: &Session, original: &Original, encryption: &Encryption, id: &
         original.region,
         differences.join(", ")
     );
-    let snapshot_tags = original.snapshot_tags(encryption);
-    for snapshot_id in snapshots_of(&image) {
+    for (device, snapshot_id) in snapshots_by_device(&image) {
         let snapshot = to.snapshot(snapshot_id).await?;
         let Some(snapshot) = snapshot else { bail!("{snapshot_id} of {id} in {} is not there", to.region) };
         let encrypted = snapshot.encrypted.unwrap_or(false);
@@ -205,15 +229,15 @@ async fn check(to: &Session, original: &Original, encryption: &Encryption, id: &
              again",
             to.region
         );
-        let lacking = missing(&snapshot_tags, snapshot.tags());
+        let lacking = missing(&original.snapshot_tags(device, encryption), snapshot.tags());
         add_tags(to, snapshot_id, &lacking).await.with_context(|| format!("tag {snapshot_id} of {id}"))?;
     }
     add_tags(to, id, &missing(&original.tags, image.tags())).await.with_context(|| format!("tag {id}"))
 }
 
-/// The tags whose keys are not there.
+/// The tags whose keys are not there, or have no value yet.
 fn missing(wanted: &Tags, there: &[Tag]) -> Tags {
-    let lacking = |key: &String| tags::find(there, key).is_none();
+    let lacking = |key: &String| tags::find(there, key).is_none_or(|value| value == UNKNOWN);
     wanted.iter().filter(|(key, _)| lacking(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 

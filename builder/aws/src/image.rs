@@ -58,6 +58,8 @@ pub struct Machine {
     pub architecture: Architecture,
     /// The swap volume's size, GiB; 0 is none.
     pub swap: u32,
+    /// Whether init leaves the swap unencrypted.
+    pub plain_swap: bool,
     /// Whether its instances have a NitroTPM, which not all types do.
     pub tpm: bool,
 }
@@ -65,8 +67,13 @@ pub struct Machine {
 impl Machine {
     /// The same for the same contents registered in the same way.
     pub(crate) fn id(&self, content: &str, encryption: &Encryption) -> String {
-        let Machine { architecture, swap, tpm } = self;
-        let whole = format!("NanoOS machine 1\n{content}\n{architecture:?}\n{swap}\n{tpm}\n{encryption}");
+        let Machine { architecture, swap, tpm, .. } = self;
+        let swap = match swap {
+            0 => "none".to_owned(),
+            gib => format!("{gib} {}", self.swap_encryption(encryption)),
+        };
+        // 2: those of 1 have an empty volume for swap, which never becomes it.
+        let whole = format!("NanoOS machine 2\n{content}\n{architecture:?}\n{swap}\n{tpm}\n{encryption}");
         hex(&Sha256::digest(whole))[..32].to_owned()
     }
 }
@@ -224,7 +231,9 @@ pub(crate) async fn named(session: &Session, name: &str) -> Result<Option<Image>
 
 /// The snapshot that an image's root is made of.
 pub(crate) fn root_snapshot(image: &Image) -> Option<&str> {
-    image.block_device_mappings().iter().find_map(|mapping| mapping.ebs()?.snapshot_id())
+    let root = image.root_device_name().unwrap_or(ROOT_DEVICE);
+    let mapping = image.block_device_mappings().iter().find(|mapping| mapping.device_name() == Some(root));
+    mapping?.ebs()?.snapshot_id()
 }
 
 /// An image to be registered.
@@ -233,6 +242,8 @@ pub(crate) struct Registration<'a> {
     pub(crate) name: &'a str,
     pub(crate) description: &'a str,
     pub(crate) snapshot: &'a str,
+    /// The snapshot for the swap volume, where there is one.
+    pub(crate) swap: Option<&'a str>,
     pub(crate) machine: &'a Machine,
     pub(crate) tags: &'a Tags,
     /// Whether another image of the same contents is not as good.
@@ -288,11 +299,11 @@ impl Registration<'_> {
         BlockDeviceMapping::builder().device_name(ROOT_DEVICE).ebs(volume).build()
     }
 
-    /// An empty volume, encrypted: what a program had in memory may end there.
+    /// A volume that bears the mark of swap. It is encrypted as its snapshot is: AWS refuses to be told both.
     fn swap(&self) -> Option<BlockDeviceMapping> {
-        let size = i32::try_from(self.machine.swap).ok().filter(|size| *size > 0)?;
-        let volume = EbsBlockDevice::builder().volume_size(size).volume_type(VolumeType::Gp3);
-        let volume = volume.encrypted(true).delete_on_termination(true).build();
+        let size = i32::try_from(self.machine.swap).ok()?;
+        let volume = EbsBlockDevice::builder().snapshot_id(self.swap?).volume_size(size);
+        let volume = volume.volume_type(VolumeType::Gp3).delete_on_termination(true).build();
         Some(BlockDeviceMapping::builder().device_name(SWAP_DEVICE).ebs(volume).build())
     }
 
@@ -372,11 +383,12 @@ mod tests {
 
     #[test]
     fn what_is_registered_in_another_way_is_another_machine() {
-        let machine = Machine { architecture: Architecture::X86_64, swap: 1, tpm: false };
+        let machine = Machine { architecture: Architecture::X86_64, swap: 1, plain_swap: false, tpm: false };
         let id = machine.id("c", &Encryption::Default);
         assert_eq!(id.len(), 32);
         for other in [
             Machine { swap: 2, ..machine.clone() },
+            Machine { plain_swap: true, ..machine.clone() },
             Machine { tpm: true, ..machine.clone() },
             Machine { architecture: Architecture::Arm64, ..machine.clone() },
         ] {
@@ -384,5 +396,17 @@ mod tests {
         }
         assert_ne!(machine.id("d", &Encryption::Default), id);
         assert_ne!(machine.id("c", &Encryption::Encrypted), id);
+    }
+
+    #[test]
+    fn the_roots_snapshot_is_that_of_the_root_device() {
+        let mapping = |device: &str, snapshot: &str| {
+            let volume = EbsBlockDevice::builder().snapshot_id(snapshot).build();
+            BlockDeviceMapping::builder().device_name(device).ebs(volume).build()
+        };
+        let mappings = vec![mapping(SWAP_DEVICE, "snap-1"), mapping(ROOT_DEVICE, "snap-2")];
+        let image = Image::builder().set_block_device_mappings(Some(mappings));
+        assert_eq!(root_snapshot(&image.clone().build()), Some("snap-2"));
+        assert_eq!(root_snapshot(&image.root_device_name(SWAP_DEVICE).build()), Some("snap-1"));
     }
 }

@@ -40,7 +40,7 @@ pub struct OurImage {
     pub content: String,
     /// What it was made of, such as `nginx:1.27`; empty where nothing tells it.
     pub source: String,
-    /// Its snapshots; there is one.
+    /// Its snapshots: the disk's, and that of which its swap volume is made.
     pub snapshots: Vec<String>,
     /// `available`, `pending`, `failed`, …
     pub state: String,
@@ -62,6 +62,8 @@ pub struct OurSnapshot {
     pub started: Option<SystemTime>,
     /// The identity of the disk's contents.
     pub content: String,
+    /// Whether it is one for swap volumes, and holds no disk.
+    pub swap: bool,
     /// Images of the account that use it, ours or not.
     pub used_by: Vec<String>,
     /// As [`OurImage::old_kind`].
@@ -166,6 +168,7 @@ fn our_snapshot(snapshot: &Snapshot, users: &BTreeMap<String, BTreeSet<String>>)
     Some(OurSnapshot {
         old_kind: is_of_old_kind(&content),
         content,
+        swap: tags::find(snapshot.tags(), tags::SWAP).is_some(),
         state: snapshot.state.as_ref().map_or("unknown", |state| state.as_str()).to_owned(),
         size: snapshot.volume_size.and_then(|size| u32::try_from(size).ok()).unwrap_or_default(),
         started: snapshot.start_time.and_then(|time| SystemTime::try_from(time).ok()),

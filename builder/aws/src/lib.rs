@@ -38,6 +38,7 @@ mod share;
 mod snapshot;
 mod start;
 mod state;
+mod swap;
 mod tags;
 mod transport;
 mod upload;

@@ -7,6 +7,7 @@ use crate::image::{self, Known, Machine, Registration, default_name};
 use crate::report::Report;
 use crate::snapshot::{self, Wanted};
 use crate::state::State;
+use crate::swap::{self, Source};
 use crate::tags::{self, Tags};
 use anyhow::{Context, Result, anyhow, ensure};
 use std::fs::File;
@@ -49,7 +50,7 @@ pub struct Published {
     pub snapshot: Option<String>,
     /// The snapshot that this one was built upon.
     pub parent: Option<String>,
-    /// Bytes of blocks that were sent.
+    /// Bytes of the disk's blocks that were sent.
     pub sent: u64,
     /// Whether it was there before.
     pub found: bool,
@@ -116,7 +117,7 @@ pub async fn publish_in(session: &Session, order: &Order, state: &State, report:
     let tags = order.all_tags(&content, &name);
     let description = image::description(&order.source, &machine);
     let wanted = Wanted {
-        disk: &order.disk,
+        disk: &Source::Disk(order.disk.clone()),
         contents: &order.contents,
         description: &description,
         tags: &tags,
@@ -124,17 +125,27 @@ pub async fn publish_in(session: &Session, order: &Order, state: &State, report:
         repository: &order.repository,
         force: order.force,
     };
-    let complete = snapshot::make(session, &wanted, state, report).await?;
+    let making = snapshot::make(session, &wanted, state, report);
+    let (complete, swap) = tokio::join!(making, swap::snapshot(session, order, state, report));
+    let complete = complete?;
     keep(session, order, state, report);
+    let swap = swap?;
     report.step(format!("{}: register {name}", session.region));
     let tags = Tags::from_iter(tags.into_iter().chain([(tags::MACHINE.to_owned(), machine)]));
-    let (snapshot, machine) = (complete.id.as_str(), &order.machine);
-    let registration =
-        Registration { name: &name, description: &description, snapshot, machine, tags: &tags, force: order.force };
-    let hint = || {
-        format!("{snapshot} is complete in {}, and stays for the next run (builder aws rm removes it)", session.region)
+    let registration = Registration {
+        name: &name,
+        description: &description,
+        snapshot: &complete.id,
+        swap: swap.as_deref(),
+        machine: &order.machine,
+        tags: &tags,
+        force: order.force,
     };
-    let (image, snapshot) = registration.run(session).await.with_context(hint)?;
+    let hint = || {
+        let id = &complete.id;
+        format!("{id} is complete in {}, and stays for the next run (builder aws rm removes it)", session.region)
+    };
+    let (image, snapshot) = register(session, order, registration, state, report).await.with_context(hint)?;
     Ok(Published {
         image,
         name,
@@ -143,6 +154,33 @@ pub async fn publish_in(session: &Session, order: &Order, state: &State, report:
         parent: complete.parent,
         found: false,
     })
+}
+
+/// Registers the image. Where the snapshot for its swap volume was removed just now, with the last image before that used
+/// it, another one is made.
+async fn register(
+    session: &Session,
+    order: &Order,
+    registration: Registration<'_>,
+    state: &State,
+    report: &dyn Report,
+) -> Result<(String, String)> {
+    match registration.run(session).await {
+        Err(failed) if is_gone(session, registration.swap).await => {
+            report.warn(format!("{}: {failed:#}: the snapshot for the swap volume once more", session.region));
+            let swap = swap::snapshot(session, order, state, report).await?;
+            Registration { swap: swap.as_deref(), ..registration }.run(session).await
+        }
+        registered => registered,
+    }
+}
+
+/// Whether there is no such snapshot any more, as far as AWS tells.
+async fn is_gone(session: &Session, snapshot: Option<&str>) -> bool {
+    match snapshot {
+        Some(id) => matches!(session.snapshot(id).await, Ok(None)),
+        None => false,
+    }
 }
 
 /// That they can't be kept is no reason to fail: the next build reads them of the snapshot, or sends more.

@@ -55,8 +55,10 @@ struct Chosen {
     instances: BTreeSet<String>,
     /// The images that use each snapshot, without those that are removed.
     users: BTreeMap<String, BTreeSet<String>>,
-    /// Images that were removed here.
-    freed_by: BTreeSet<String>,
+    /// Images that were removed here. They may be told of for some seconds yet.
+    gone: BTreeSet<String>,
+    /// Their snapshots.
+    freed: BTreeSet<String>,
 }
 
 impl Chosen {
@@ -95,7 +97,7 @@ impl Chosen {
             );
         }
         let users = users(&session.images(&[]).await?);
-        Ok(Chosen { images, snapshots, instances, users, freed_by: BTreeSet::new() })
+        Ok(Chosen { images, snapshots, instances, users, gone: BTreeSet::new(), freed: BTreeSet::new() })
     }
 
     async fn remove(&mut self, session: &Session, id: &str) -> Result<Removed> {
@@ -112,22 +114,24 @@ impl Chosen {
         if let Some(user) = self.users.get(id).and_then(BTreeSet::first) {
             bail!("{id} in {} is used by {user}: remove that, and its snapshot goes too", session.region);
         }
-        let freed = self.freed_by.contains(id);
+        let freed = self.freed.contains(id);
         Ok(if delete_snapshot(session, id, freed).await? { Removed::Snapshot } else { Removed::Gone })
     }
 
     async fn remove_image(&mut self, session: &Session, id: &str, image: &Image) -> Result<Removed> {
         deregister(session, id).await?;
+        self.gone.insert(id.to_owned());
         let (mut deleted, mut kept, mut failed) = (Vec::new(), Vec::new(), Vec::new());
         let snapshots: Vec<String> = snapshots_of(image).map(ToOwned::to_owned).collect();
-        let ours = self.ours_among(session, &snapshots).await;
-        let ours =
-            ours.with_context(|| format!("{id} is deregistered; its snapshots {} remain", snapshots.join(", ")))?;
+        self.freed.extend(snapshots.iter().cloned());
+        // A snapshot for swap may have become another image's since this began.
+        let looked = tokio::try_join!(ours_among(session, &snapshots), session.images(&[]));
+        let (ours, mut images) =
+            looked.with_context(|| format!("{id} is deregistered; its snapshots {} remain", snapshots.join(", ")))?;
+        images.retain(|image| image.image_id().is_none_or(|id| !self.gone.contains(id)));
+        self.users = users(&images);
         for snapshot in snapshots {
-            let users = self.users.entry(snapshot.clone()).or_default();
-            users.remove(id);
-            self.freed_by.insert(snapshot.clone());
-            if !users.is_empty() || !ours.contains(&snapshot) {
+            if self.users.contains_key(&snapshot) || !ours.contains(&snapshot) {
                 kept.push(snapshot);
                 continue;
             }
@@ -144,16 +148,16 @@ impl Chosen {
             failed.join("; ")
         ))
     }
+}
 
-    /// Those of an image's snapshots that have our tag.
-    async fn ours_among(&self, session: &Session, ids: &[String]) -> Result<BTreeSet<String>, Failure> {
-        if ids.is_empty() {
-            return Ok(BTreeSet::new());
-        }
-        let found = session.snapshots(&[one_of("snapshot-id", ids)]).await?;
-        let ours = found.into_iter().filter(|snapshot| tags::find(snapshot.tags(), tags::CONTENT).is_some());
-        Ok(ours.filter_map(|snapshot| snapshot.snapshot_id).collect())
+/// Those of an image's snapshots that have our tag.
+async fn ours_among(session: &Session, ids: &[String]) -> Result<BTreeSet<String>, Failure> {
+    if ids.is_empty() {
+        return Ok(BTreeSet::new());
     }
+    let found = session.snapshots(&[one_of("snapshot-id", ids)]).await?;
+    let ours = found.into_iter().filter(|snapshot| tags::find(snapshot.tags(), tags::CONTENT).is_some());
+    Ok(ours.filter_map(|snapshot| snapshot.snapshot_id).collect())
 }
 
 /// What there is of what was asked for.

@@ -10,12 +10,11 @@ use crate::parent::{Parent, Search};
 use crate::report::Report;
 use crate::start::{Started, start};
 use crate::state::{Journal, State};
+use crate::swap::Source;
 use crate::tags::{self, Tags};
 use crate::upload::{Pending, Trouble, stays_pending};
 use anyhow::{Result, anyhow};
 use aws_sdk_ec2::types::{Snapshot, SnapshotState};
-use std::fs::File;
-use std::sync::Arc;
 
 /// Snapshots that are begun at most, where what is found or replayed turns out to be of no use.
 const BEGINNINGS: usize = 3;
@@ -23,7 +22,7 @@ const BEGINNINGS: usize = 3;
 /// What a snapshot is made of.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted<'a> {
-    pub(crate) disk: &'a Arc<File>,
+    pub(crate) disk: &'a Source,
     pub(crate) contents: &'a Contents,
     pub(crate) description: &'a str,
     pub(crate) tags: &'a Tags,
@@ -202,11 +201,10 @@ async fn begin(
     useless: &[String],
 ) -> Result<Result<Pending, String>> {
     let Wanted { contents, encryption, repository, .. } = *wanted;
-    let parent = if wanted.force || !useless.is_empty() {
-        None
-    } else {
-        Search { contents, encryption, repository }.run(session, state, report).await?
-    };
+    // A mark has no block in common with anything.
+    let alone = wanted.force || !useless.is_empty() || matches!(wanted.disk, Source::Mark(_));
+    let parent =
+        if alone { None } else { Search { contents, encryption, repository }.run(session, state, report).await? };
     let parent_id = parent.as_ref().map(|parent| parent.id.as_str());
     let (started, parent) = match start(session, wanted, parent_id, useless).await {
         // Such as an encryption by default that may not be asked for, or a parent that was removed a moment ago.

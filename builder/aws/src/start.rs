@@ -7,6 +7,7 @@ use crate::encryption::Encryption;
 use crate::failure::Failure;
 use crate::retry::Patience;
 use crate::snapshot::Wanted;
+use crate::swap::Source;
 use crate::tags::{self, Tags};
 use aws_sdk_ebs::operation::start_snapshot::StartSnapshotOutput;
 use aws_sdk_ebs::types::Status;
@@ -78,7 +79,9 @@ fn token_base(wanted: &Wanted<'_>, parent: Option<&str>, tags: &Tags) -> String 
     for (key, value) in tags {
         base += &format!("{key}={value}\n");
     }
-    if wanted.force {
+    // A mark is the same for years, and made again whenever its last image was removed: each time with a token that no
+    // snapshot had which is gone. Of two that begin at the same moment each is as good as the other.
+    if wanted.force || matches!(wanted.disk, Source::Mark(_)) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         base += &format!("{} {}", now.as_nanos(), std::process::id());
     }

@@ -14,6 +14,8 @@ pub(crate) const PARENT: &str = "nanoos:parent";
 /// The container image's registry and name, without its tag or digest: a snapshot is built upon none of another
 /// repository.
 pub(crate) const REPOSITORY: &str = "nanoos:repository";
+/// On a snapshot of which swap volumes are made: their size. It holds no disk.
+pub(crate) const SWAP: &str = "nanoos:swap";
 /// On an instance that a launch check runs: the image.
 pub(crate) const CHECK: &str = "nanoos:check";
 

@@ -2,21 +2,20 @@
 
 use crate::account::Session;
 use crate::completion::{Broken, wait};
-use crate::contents::{BLOCK, BlockDigest, Contents, linear_checksum, read_block};
+use crate::contents::{BLOCK, BlockDigest, Contents, linear_checksum};
 use crate::failure::{Failure, Kind};
 use crate::parent::Parent;
 use crate::report::{Count, Report};
 use crate::retry::Patience;
 use crate::snapshot::{Complete, Wanted};
 use crate::state::Journal;
+use crate::swap::Source;
 use anyhow::{Context, Result, bail};
 use aws_sdk_ebs::primitives::ByteStream;
 use aws_sdk_ebs::types::{ChecksumAggregationMethod, ChecksumAlgorithm};
 use aws_sdk_ec2::types::SnapshotState;
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
@@ -225,10 +224,10 @@ pub(crate) fn stays_pending(session: &Session, id: &str) -> String {
 }
 
 /// Sends one block.
-async fn put(session: &Session, id: &str, disk: &Arc<File>, index: u32, digest: &BlockDigest) -> Result<()> {
+async fn put(session: &Session, id: &str, disk: &Source, index: u32, digest: &BlockDigest) -> Result<()> {
     let (disk, zeros) = (disk.clone(), digest.is_of_zeros());
     // Where the disk is not read, something else may be in the file.
-    let read = move || if zeros { Ok(vec![0; BLOCK]) } else { read_block(&disk, index) };
+    let read = move || if zeros { Ok(vec![0; BLOCK]) } else { disk.read(index) };
     let block = Bytes::from(spawn_blocking(read).await.context("read a block")??);
     let checksum = digest.base64();
     let ask = || {

@@ -6,7 +6,7 @@ use clap::Args;
 use initramfs::image::{BadUserData, OnExit, Swap, UserData};
 use initramfs::limits::{Limits, NamedLimit};
 
-/// The least and the most that a swap volume has, in MiB: its mark takes two (init's `swap/mark.rs`), and swap's own
+/// The least and the most that a swap volume has, in MiB: its mark takes two ([`initramfs::swap_mark`]), and swap's own
 /// header counts pages in 32 bits.
 const SWAP_MIB: std::ops::RangeInclusive<u64> = 8..=1 << 20;
 
@@ -22,7 +22,7 @@ pub(crate) struct MachineArgs {
     #[arg(short, long)]
     pub(crate) debug: bool,
 
-    /// Size of the second volume, which becomes encrypted swap where it is blank, in GiB, or in MiB as 512M; 0: none
+    /// Size of the second volume, which becomes encrypted swap where it is marked or blank, in GiB, or in MiB as 512M; 0: none
     #[arg(short = 'w', long, value_name = "GIB", allow_negative_numbers = true, default_value = "1", value_parser = swap_size)]
     pub(crate) swap: u64,
 

@@ -1,8 +1,8 @@
 //! The device mapper (`linux/dm-ioctl.h`): a device that encrypts what passes through it, or just leaves out the ends.
 
-use super::mark::AREA;
 use crate::sys::block::{add_logon_key, device_mapper};
 use anyhow::{Context, Result};
+use initramfs::swap_mark::AREA;
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::ffi::CString;
 use std::fs::File;

@@ -1,57 +1,61 @@
-//! What may be written to: a volume that holds nothing, or nothing but our own mark.
-//!
-//! The mark fills the first and the last MiB, every block of them: whatever somebody puts on the volume later — a
-//! partition table, a file system, a RAID member, an encrypted container — overwrites some of it, and the volume is
-//! theirs from then on.
+//! What may be written to: a volume that bears our mark, or holds nothing.
 
 use anyhow::{Result, bail, ensure};
+use initramfs::swap_mark::{AREA, BLOCK, SMALLEST, areas, block};
 use std::io;
 
-/// What the mark consists of: each block says where it stands, and on how large a volume.
-pub const BLOCK: usize = 4096;
-/// Length of each of the two marked areas, in bytes.
-pub const AREA: u64 = 1 << 20;
-/// The smallest volume that can be swap: the areas, and as much between them.
-pub const SMALLEST: u64 = 4 * AREA;
 /// How much is looked at at a time.
 pub const CHUNK: usize = 1 << 20;
 
-const TEXT: &[u8] =
-    b"NanoOS swap volume: what it holds is lost at every boot, and it is marked so at both of its ends.\n";
-
-/// Where the two areas of a volume of this size begin.
-#[must_use]
-pub fn areas(size: u64) -> [u64; 2] {
-    [0, size.saturating_sub(AREA)]
+/// Why a volume may be overwritten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ours {
+    /// Both of its marks are whole: between them lies what an earlier boot swapped, or what EC2 gives for blocks that
+    /// nobody wrote.
+    Marked,
+    /// It is blank, but for a mark that was begun and not finished.
+    Blank,
 }
 
-/// The block of the mark that stands at this offset.
-#[must_use]
-pub fn block(offset: u64, size: u64) -> [u8; BLOCK] {
-    let mut block = [0; BLOCK];
-    let parts = [TEXT, &size.to_le_bytes(), &offset.to_le_bytes()];
-    let bytes = parts.into_iter().flatten();
-    block.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-    block
+/// The swap volume as the image names it, and the disk that bears its name.
+#[derive(Debug, Clone, Copy)]
+pub struct Extent {
+    /// Bytes that the image names. Nothing behind them is ever written.
+    pub named: u64,
+    /// Bytes that the disk has: more where a launch template asks for more than its snapshot has.
+    pub disk: u64,
 }
 
-/// One of the two areas, whole.
-#[must_use]
-pub fn area(start: u64, size: u64) -> Vec<u8> {
-    let offsets = (0..AREA).step_by(BLOCK).map(|offset| start + offset);
-    offsets.flat_map(|offset| block(offset, size)).collect()
+impl Extent {
+    /// The difference, for whoever gave the volume its size.
+    #[must_use]
+    pub fn mismatch(self) -> String {
+        format!("it has {}, where the image names {}", size(self.disk), size(self.named))
+    }
 }
 
-/// Whether a volume may be overwritten, by all that it holds. A mark that was begun and not finished is one of
-/// ours, too, if there is nothing else. `read` fills a buffer from an offset on.
+fn size(bytes: u64) -> String {
+    if bytes.is_multiple_of(1 << 20) { format!("{} MiB", bytes >> 20) } else { format!("{bytes} bytes") }
+}
+
+/// Whether a volume may be overwritten, by all that it holds. `read` fills a buffer from an offset on.
+///
+/// A larger disk is taken by its marks alone: they stand where those of a volume of the named size do. That it is blank
+/// would not be enough, as it is not the volume that the image names.
 ///
 /// # Errors
-/// Where the first byte stands that is neither zero nor ours; what `read` answers.
-pub fn check(size: u64, buffer: &mut [u8], mut read: impl FnMut(u64, &mut [u8]) -> io::Result<()>) -> Result<()> {
+/// Where the first byte stands that is neither zero nor ours; a size that it can't have; what `read` answers.
+pub fn check(
+    extent: Extent,
+    buffer: &mut [u8],
+    mut read: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
+) -> Result<Ours> {
+    let size = extent.named;
     ensure!(size >= SMALLEST && size.is_multiple_of(BLOCK as u64), "{size} bytes are no size for a swap volume");
+    ensure!(extent.disk >= size, extent.mismatch());
     ensure!(buffer.len() == CHUNK, "a buffer of the wrong size");
     let [first, last] = areas(size);
-    let mut marked = 0;
+    let (mut marked, mut foreign) = (0, None);
     for start in [first, last] {
         read(start, buffer)?;
         for (index, found) in buffer.chunks_exact(BLOCK).enumerate() {
@@ -59,80 +63,125 @@ pub fn check(size: u64, buffer: &mut [u8], mut read: impl FnMut(u64, &mut [u8]) 
             if found == block(offset, size) {
                 marked += 1;
             } else {
-                zeros(offset, found)?;
+                foreign = foreign.or_else(|| nonzero(offset, found));
             }
         }
     }
-    // Both ends are ours: what lies between is what an earlier boot swapped.
     if marked == 2 * AREA / BLOCK as u64 {
-        return Ok(());
+        return Ok(Ours::Marked);
     }
+    ensure!(extent.disk == size, extent.mismatch());
     let mut offset = AREA;
-    while offset < last {
+    while foreign.is_none() && offset < last {
         // The last piece may be shorter than a buffer: then it is read with what lies before it.
         let at = offset.min(last - AREA);
         read(at, buffer)?;
-        zeros(at, buffer)?;
+        foreign = nonzero(at, buffer);
         offset += CHUNK as u64;
     }
-    Ok(())
+    match foreign {
+        None => Ok(Ours::Blank),
+        Some(at) if marked == 0 => bail!("it is not blank: something stands at byte {at}"),
+        Some(at) => bail!("its mark is not whole, and it is not blank: something else stands at byte {at}"),
+    }
 }
 
-fn zeros(offset: u64, bytes: &[u8]) -> Result<()> {
+/// Where the first byte stands that is not zero.
+fn nonzero(offset: u64, bytes: &[u8]) -> Option<u64> {
     // Words at a time: this looks at whole volumes.
     let (words, rest) = bytes.as_chunks::<64>();
     if words.iter().all(|word| *word == [0; 64]) && rest.iter().all(|byte| *byte == 0) {
-        return Ok(());
+        return None;
     }
-    let at = bytes.iter().position(|byte| *byte != 0).unwrap_or(0);
-    bail!("it is not blank: something stands at byte {}", offset + at as u64)
+    bytes.iter().position(|byte| *byte != 0).map(|at| offset + at as u64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use initramfs::swap_mark::area;
     use proptest::prelude::*;
 
     const SIZE: u64 = 5 * AREA + 8192;
 
-    fn judge(volume: &[u8]) -> Result<(), String> {
+    /// By a volume of its own size.
+    fn judge(volume: &[u8]) -> Result<Ours, String> {
+        judge_as(volume.len() as u64, volume)
+    }
+
+    /// By an image that names this size.
+    fn judge_as(named: u64, volume: &[u8]) -> Result<Ours, String> {
         let read = |at: u64, buffer: &mut [u8]| {
             let at = usize::try_from(at).unwrap();
             buffer.copy_from_slice(&volume[at..at + buffer.len()]);
             Ok(())
         };
-        check(volume.len() as u64, &mut vec![0; CHUNK], read).map_err(|error| error.to_string())
+        let extent = Extent { named, disk: volume.len() as u64 };
+        check(extent, &mut vec![0; CHUNK], read).map_err(|error| error.to_string())
     }
 
-    fn blank() -> Vec<u8> {
-        vec![0; usize::try_from(SIZE).unwrap()]
+    fn filled(byte: u8) -> Vec<u8> {
+        vec![byte; usize::try_from(SIZE).unwrap()]
+    }
+
+    fn mark(volume: &mut [u8], starts: &[u64]) {
+        for start in starts {
+            let at = usize::try_from(*start).unwrap();
+            volume[at..at + AREA as usize].copy_from_slice(&area(*start, SIZE));
+        }
     }
 
     fn marked() -> Vec<u8> {
-        let mut volume = blank();
-        for start in areas(SIZE) {
-            let at = usize::try_from(start).unwrap();
-            volume[at..at + AREA as usize].copy_from_slice(&area(start, SIZE));
-        }
+        let mut volume = filled(0);
+        mark(&mut volume, &areas(SIZE));
         volume
     }
 
     #[test]
     fn blank_and_marked_volumes_are_ours() {
-        assert_eq!(judge(&blank()), Ok(()));
+        assert_eq!(judge(&filled(0)), Ok(Ours::Blank));
         let mut volume = marked();
-        assert_eq!(judge(&volume), Ok(()));
+        assert_eq!(judge(&volume), Ok(Ours::Marked));
         volume[AREA as usize + 5] = 1; // swapped by an earlier boot
-        assert_eq!(judge(&volume), Ok(()));
+        assert_eq!(judge(&volume), Ok(Ours::Marked));
+    }
+
+    /// As EC2 makes an encrypted volume of our snapshot: what nobody wrote reads as noise.
+    #[test]
+    fn between_whole_marks_anything_may_stand_and_only_the_marks_are_read() {
+        let mut volume = filled(0xa5);
+        mark(&mut volume, &areas(SIZE));
+        assert_eq!(judge(&volume), Ok(Ours::Marked));
+        let mut reads = Vec::new();
+        let read = |at: u64, buffer: &mut [u8]| {
+            reads.push((at, buffer.len()));
+            let at = usize::try_from(at).unwrap();
+            buffer.copy_from_slice(&volume[at..at + buffer.len()]);
+            Ok(())
+        };
+        check(Extent { named: SIZE, disk: SIZE }, &mut vec![0; CHUNK], read).unwrap();
+        assert_eq!(reads, [(0, CHUNK), (SIZE - AREA, CHUNK)]);
+    }
+
+    #[test]
+    fn a_mark_at_one_end_makes_noise_not_ours() {
+        for start in areas(SIZE) {
+            let mut volume = filled(0xa5);
+            mark(&mut volume, &[start]);
+            let error = judge(&volume).unwrap_err();
+            assert!(error.starts_with("its mark is not whole, and it is not blank"), "{error}");
+        }
+        assert_eq!(judge(&filled(0xa5)).unwrap_err(), "it is not blank: something stands at byte 0");
     }
 
     #[test]
     fn a_mark_that_was_begun_is_ours_if_there_is_nothing_else() {
-        let mut volume = blank();
+        let mut volume = filled(0);
         volume[..BLOCK].copy_from_slice(&block(0, SIZE));
-        assert_eq!(judge(&volume), Ok(()));
+        assert_eq!(judge(&volume), Ok(Ours::Blank));
         volume[3 << 20] = 1;
-        assert_eq!(judge(&volume).unwrap_err(), "it is not blank: something stands at byte 3145728");
+        let expected = "its mark is not whole, and it is not blank: something else stands at byte 3145728";
+        assert_eq!(judge(&volume).unwrap_err(), expected);
     }
 
     #[test]
@@ -142,6 +191,22 @@ mod tests {
         assert!(judge(&volume).is_err());
         assert!(judge(&[0; 4096]).is_err());
         assert!(judge(&[]).is_err());
+    }
+
+    /// A launch template may ask for a larger volume than the snapshot's: the marks stand where they stood.
+    #[test]
+    fn a_larger_disk_is_ours_by_its_marks_alone_and_a_smaller_one_never() {
+        let mut volume = marked();
+        volume.extend([7; BLOCK]);
+        assert_eq!(judge_as(SIZE, &volume), Ok(Ours::Marked));
+        for damaged in [0, SIZE as usize - 1] {
+            let mut volume = volume.clone();
+            volume[damaged] ^= 1;
+            let error = judge_as(SIZE, &volume).unwrap_err();
+            assert_eq!(error, format!("it has {} bytes, where the image names {SIZE} bytes", volume.len()));
+        }
+        assert!(judge_as(SIZE, &vec![0; volume.len()]).is_err());
+        assert!(judge_as(SIZE + BLOCK as u64, &marked()).is_err());
     }
 
     #[test]
@@ -158,7 +223,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn one_byte_anywhere_on_a_blank_volume_saves_it(at in 0..SIZE as usize, byte in 1u8..) {
-            let mut volume = blank();
+            let mut volume = filled(0);
             volume[at] = byte;
             let expected = format!("it is not blank: something stands at byte {at}");
             prop_assert_eq!(judge(&volume).unwrap_err(), expected);

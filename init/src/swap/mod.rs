@@ -1,11 +1,11 @@
 //! Swap on the ephemeral volume of the image: wiped at every boot, encrypted with a key that only the kernel holds.
 //!
 //! Nothing that holds data is ever written: a volume becomes swap only if it is the very one that the image names
-//! ([`volume`]), and holds nothing but zeros or our own mark ([`mark`]). In doubt there is no swap: that is an
-//! inconvenience, a lost volume is a disaster.
+//! ([`volume`]), and bears our mark at both of its ends or holds nothing but zeros ([`mark`]). In doubt there is no
+//! swap: that is an inconvenience, a lost volume is a disaster.
 //!
-//! To look at a whole volume takes seconds. A child of init does it, beside the application and with less right to the
-//! processor; the device it makes and what it swaps to are the kernel's, and stay when it ends.
+//! To look at a whole blank volume takes seconds. A child of init does it, beside the application and with less right
+//! to the processor; the device it makes and what it swaps to are the kernel's, and stay when it ends.
 
 pub mod mapper;
 pub mod mark;
@@ -17,6 +17,8 @@ use crate::sys::{self, block};
 use crate::{error, info, warn};
 use anyhow::{Context, Result};
 use initramfs::image::Swap;
+use initramfs::swap_mark;
+use mark::{Extent, Ours};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::fs::OFlags;
@@ -152,23 +154,23 @@ fn attempt(swap: &Swap) -> i32 {
 
 fn prepare(volume: &Path, swap: &Swap) -> Result<()> {
     rustix::process::setpriority_process(None, LEAST).context("be nice").or_warn("swap");
-    volume::examine(volume, swap.bytes)?;
-    mark(volume, swap.bytes)?;
+    let extent = volume::examine(volume, swap.bytes)?;
+    mark(volume, extent)?;
     let device = mapper::map(volume, swap.bytes, swap.encrypted)?;
-    let outcome = swap_to(&device, volume, swap);
+    let outcome = swap_to(&device, volume, extent, swap.encrypted);
     if outcome.is_err() {
         mapper::unmap();
     }
     outcome
 }
 
-fn swap_to(device: &Path, volume: &Path, swap: &Swap) -> Result<()> {
+fn swap_to(device: &Path, volume: &Path, extent: Extent, encrypted: bool) -> Result<()> {
     // Between the mark and the mapping the volume was nobody's for a moment. It is the mapping's now.
-    examine_content(&open(volume, OFlags::DIRECT)?, swap.bytes, &mut Aligned::new())?;
-    let length = swap.bytes.saturating_sub(2 * mark::AREA);
+    examine_content(&open(volume, OFlags::DIRECT)?, extent, &mut Aligned::new())?;
+    let length = extent.named.saturating_sub(2 * swap_mark::AREA);
     let write = || -> Result<()> {
         let file = File::options().write(true).open(device).context("open it")?;
-        if !swap.encrypted {
+        if !encrypted {
             block::zero_out(&file, 0, length).context("wipe it")?;
         }
         file.write_all_at(&header(length), 0).context("write the header of swap")?;
@@ -179,22 +181,24 @@ fn swap_to(device: &Path, volume: &Path, swap: &Swap) -> Result<()> {
     block::swap_on(&path).with_context(|| format!("swap to {}", device.display()))
 }
 
-/// Makes sure that the volume may be written to, and marks it.
-fn mark(volume: &Path, size: u64) -> Result<()> {
+/// Makes sure that the volume may be written to, and marks it where it is blank.
+fn mark(volume: &Path, extent: Extent) -> Result<()> {
     // O_EXCL: nobody has mounted it or uses it in a device of their own, nor may while this looks at it.
     let file = open(volume, OFlags::EXCL | OFlags::DIRECT)?;
     let mut memory = Aligned::new();
-    examine_content(&file, size, &mut memory)?;
-    for start in mark::areas(size) {
+    if examine_content(&file, extent, &mut memory)? == Ours::Marked {
+        return Ok(());
+    }
+    for start in swap_mark::areas(extent.named) {
         let buffer = memory.buffer()?;
-        buffer.copy_from_slice(&mark::area(start, size));
+        buffer.copy_from_slice(&swap_mark::area(start, extent.named));
         file.write_all_at(buffer, start).context("mark it")?;
     }
     file.sync_all().context("mark it")
 }
 
-fn examine_content(file: &File, size: u64, memory: &mut Aligned) -> Result<()> {
-    mark::check(size, memory.buffer()?, |offset, buffer| file.read_exact_at(buffer, offset))
+fn examine_content(file: &File, extent: Extent, memory: &mut Aligned) -> Result<Ours> {
+    mark::check(extent, memory.buffer()?, |offset, buffer| file.read_exact_at(buffer, offset))
 }
 
 /// O_DIRECT: what is on the volume, and not what somebody remembers; nor is the memory filled with it.
@@ -210,11 +214,11 @@ struct Aligned(Vec<u8>);
 
 impl Aligned {
     fn new() -> Self {
-        Aligned(vec![0; mark::CHUNK + mark::BLOCK])
+        Aligned(vec![0; mark::CHUNK + swap_mark::BLOCK])
     }
 
     fn buffer(&mut self) -> Result<&mut [u8]> {
-        let start = self.0.as_ptr().align_offset(mark::BLOCK);
+        let start = self.0.as_ptr().align_offset(swap_mark::BLOCK);
         let aligned = self.0.get_mut(start..).and_then(|rest| rest.get_mut(..mark::CHUNK));
         aligned.context("no memory that is aligned to blocks")
     }

@@ -1,5 +1,6 @@
 //! Which volume is the swap volume: the one that says so itself, never one by its place among the others.
 
+use super::mark::Extent;
 use crate::disks;
 use crate::sys::block::{IDENTIFY_SIZE, nvme_identify};
 use anyhow::{Context, Result, bail, ensure};
@@ -62,11 +63,11 @@ fn ebs_name(identity: &[u8]) -> Option<&str> {
     (is_ebs && !name.is_empty()).then(|| plain(name))
 }
 
-/// Makes sure that a disk is as the image says, and that nobody uses it.
+/// Makes sure that a disk is as the image says, and that nobody uses it. A larger one may yet turn out to be marked.
 ///
 /// # Errors
 /// What is not as it should be.
-pub fn examine(device: &Path, bytes: u64) -> Result<()> {
+pub fn examine(device: &Path, bytes: u64) -> Result<Extent> {
     let disk = device.file_name().unwrap_or_default();
     let sysfs = Path::new("/sys/block").join(disk);
     let number = |file: &str| -> Result<u64> {
@@ -74,19 +75,15 @@ pub fn examine(device: &Path, bytes: u64) -> Result<()> {
         text.trim().parse().with_context(|| format!("its {file} is no number"))
     };
     // sysfs counts in units of 512 bytes.
-    let found = number("size")?.saturating_mul(512);
-    ensure!(found == bytes, "it has {}, where the image names {}", size(found), size(bytes));
+    let extent = Extent { named: bytes, disk: number("size")?.saturating_mul(512) };
+    ensure!(extent.disk >= bytes, extent.mismatch());
     ensure!(number("ro")? == 0, "it is read-only");
     let is_partition = |entry: &fs::DirEntry| entry.path().join("partition").exists();
     let entries = fs::read_dir(&sysfs).context("list its partitions")?;
     ensure!(!entries.flatten().any(|entry| is_partition(&entry)), "it has partitions");
     let holders = fs::read_dir(sysfs.join("holders")).context("list its users")?;
     ensure!(holders.count() == 0, "it is in use");
-    Ok(())
-}
-
-fn size(bytes: u64) -> String {
-    if bytes.is_multiple_of(1 << 20) { format!("{} MiB", bytes >> 20) } else { format!("{bytes} bytes") }
+    Ok(extent)
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod volume;
 
 pub use blocks::{BLOCK, Block, Digest};
 pub use faults::{Burst, Effect, Fault, Faults, Kind, Moment, Unseen};
@@ -34,6 +35,7 @@ pub use instance::{Instance, InstanceState};
 pub use rules::{ACCOUNT, Delay, InstanceRules, OTHER_ACCOUNT, OptIn, Quotas, Rules};
 pub use state::{BLOCKS_PER_GIB, Parameter, Progress, Snapshot, SnapshotState, Tags};
 pub use tally::Tally;
+pub use volume::Volume;
 
 use anyhow::{Context, Result};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -172,6 +174,13 @@ impl StandIn {
     pub fn block(&self, region: &str, id: &str, index: u32) -> Option<Vec<u8>> {
         let snapshot = self.snapshot(region, id)?;
         (u64::from(index) < snapshot.volume_blocks()).then(|| snapshot.read(index))
+    }
+
+    /// The volume that an instance gets for a device of an image, were it launched now.
+    #[must_use]
+    pub fn volume(&self, region: &str, image: &str, device: &str) -> Option<Volume> {
+        let by_default = self.shared.encrypts_by_default(region);
+        Volume::new(self.shared.world().region(region), image, device, by_default)
     }
 
     /// How many blocks a volume of a snapshot has.

@@ -57,6 +57,11 @@ impl Shared {
         }
     }
 
+    /// Whether encryption by default is on in a region.
+    pub(crate) fn encrypts_by_default(&self, region: &str) -> bool {
+        self.rules.encryption_by_default.contains(region) != self.encryption_switched.load(Ordering::Relaxed)
+    }
+
     /// Taken before [`Shared::trouble`] where both are held.
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
         lock(&self.world)
@@ -363,8 +368,7 @@ impl Call<'_> {
 
     /// Whether encryption by default is on in the region.
     pub(crate) fn encrypts_by_default(&self) -> bool {
-        let ruled = self.rules().encryption_by_default.contains(self.region());
-        ruled != self.shared.encryption_switched.load(Ordering::Relaxed)
+        self.shared.encrypts_by_default(self.region())
     }
 
     /// Whether this account made something.

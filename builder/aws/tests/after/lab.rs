@@ -69,7 +69,7 @@ impl Lab {
         Order {
             disk: Arc::new(disk),
             contents: Contents::new(vec![(0, BlockDigest::of(&block))]).unwrap(),
-            machine: Machine { architecture: Architecture::X86_64, swap: 1, tpm: false },
+            machine: Machine { architecture: Architecture::X86_64, swap: 0, plain_swap: false, tpm: false },
             name: None,
             source: "nginx:1.27".to_owned(),
             repository: "nginx".to_owned(),
@@ -87,6 +87,18 @@ impl Lab {
     pub(crate) async fn try_publish(&self, order: &Order) -> anyhow::Result<Published> {
         let state = State::open(self.dir.path()).unwrap();
         publish_in(&self.session().await, order, &state, self.report().as_ref()).await
+    }
+
+    /// An image of one block, with swap.
+    pub(crate) async fn image_with_swap(&self, seed: u64) -> Published {
+        let mut order = self.order(seed);
+        order.machine.swap = 1;
+        self.publish(&order).await
+    }
+
+    /// The snapshot of an image's swap volume.
+    pub(crate) fn swap(&self, region: &str, image: &str) -> String {
+        self.described(region, image).mappings[1].snapshot.clone().unwrap()
     }
 
     /// An image of one block.

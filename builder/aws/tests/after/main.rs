@@ -7,4 +7,5 @@ mod promote;
 mod regions;
 mod remove;
 mod schedules;
+mod swap;
 mod verify;

@@ -34,7 +34,7 @@ async fn a_snapshot_that_two_images_use_goes_with_the_last_of_them() {
     let lab = Lab::new();
     let one = lab.image(1).await;
     let mut again = lab.order(1);
-    again.machine.swap = 2;
+    again.machine.tpm = true;
     let two = lab.publish(&again).await;
     let snapshot = one.snapshot.clone().unwrap();
     assert_eq!(two.snapshot, one.snapshot);
@@ -52,7 +52,7 @@ async fn both_images_of_a_snapshot_go_at_once() {
     let lab = Lab::new();
     let one = lab.image(1).await;
     let mut again = lab.order(1);
-    again.machine.swap = 2;
+    again.machine.tpm = true;
     let two = lab.publish(&again).await;
     let snapshot = one.snapshot.unwrap();
     let results = all(&lab, &[&snapshot, &one.image, &two.image]).await;

@@ -91,7 +91,7 @@ async fn a_promotion_that_fails_is_made_good_by_the_next_one() {
     let (account, session) = (lab.account().await, lab.session().await);
     for seed in 0..RUNS {
         let mut random = fastrand::Rng::with_seed(seed);
-        let image = lab.image(seed).await.image;
+        let image = lab.image_with_swap(seed).await.image;
         let to = vec![Target::Region(OTHER.to_owned()), Target::Account("210987654321".to_owned())];
         let promotion = Promotion { image: image.clone(), to, encryption: Encryption::Default };
         let faulty =
@@ -113,9 +113,14 @@ async fn a_promotion_that_fails_is_made_good_by_the_next_one() {
         assert_eq!((copies.len(), copies[0].tags.clone()), (1, lab.described(REGION, &image).tags), "{seed}");
         assert_eq!(
             (lab.cloud.snapshots(OTHER).len(), lab.described(REGION, &image).shared_with.len()),
-            (1, 1),
+            (2, 1),
             "{seed}"
         );
+        for (made, from) in copies[0].mappings.iter().zip(lab.described(REGION, &image).mappings) {
+            let made = lab.cloud.snapshot(OTHER, made.snapshot.as_ref().unwrap()).unwrap();
+            let from = lab.cloud.snapshot(REGION, from.snapshot.as_ref().unwrap()).unwrap();
+            assert_eq!((&made.tags, from.shared_with.len()), (&from.tags, 1), "{seed}");
+        }
         for (region, id) in [(OTHER, copies[0].id.clone()), (REGION, image)] {
             remove(&account.region(region), &[id], &Silent).await.unwrap()[0].1.as_ref().unwrap();
         }
@@ -128,10 +133,10 @@ async fn a_removal_that_fails_is_made_good_by_the_next_one_and_takes_nothing_els
     let (mut lab, mut well) = (Lab::new(), 0);
     hasty(&mut lab);
     let session = lab.session().await;
-    let stays = lab.image(RUNS).await;
+    let stays = lab.image_with_swap(RUNS).await;
     for seed in 0..RUNS {
         let mut random = fastrand::Rng::with_seed(seed);
-        let goes = lab.image(seed).await;
+        let goes = lab.image_with_swap(seed).await;
         let ids = [goes.image.clone()];
         lab.cloud.set_faults(faults(&mut random, &["DeregisterImage", "DeleteSnapshot", "Describe*"]));
         let results = remove(&session, &ids, &Silent).await;
@@ -148,12 +153,8 @@ async fn a_removal_that_fails_is_made_good_by_the_next_one_and_takes_nothing_els
             result.unwrap_or_else(|error| panic!("{seed}: {id}: {error:#}"));
         }
         let rest = list(&session).await.unwrap();
-        assert_eq!((rest.images.len(), rest.snapshots.len()), (1, 1), "{seed}");
-        assert_eq!(
-            (&rest.images[0].id, Some(&rest.snapshots[0].id)),
-            (&stays.image, stays.snapshot.as_ref()),
-            "{seed}"
-        );
+        assert_eq!((rest.images.len(), rest.snapshots.len(), &rest.images[0].id), (1, 2, &stays.image), "{seed}");
+        assert!(rest.snapshots.iter().all(|snapshot| snapshot.used_by == [stays.image.as_str()]), "{seed}");
         well += u32::from(went_well);
     }
     assert!((6..RUNS as u32).contains(&well), "{well} of {RUNS} went well");

@@ -8,4 +8,5 @@ mod publishing;
 mod renewal;
 mod resuming;
 mod schedules;
+mod swap;
 mod whole;

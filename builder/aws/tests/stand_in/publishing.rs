@@ -126,7 +126,7 @@ async fn the_same_contents_under_another_name_or_on_another_machine_share_the_sn
     order.name = Some("another".to_owned());
     let second = lab.publish(&order).await.unwrap();
     order.name = None;
-    order.machine = Machine { architecture: Architecture::Arm64, swap: 0, tpm: true };
+    order.machine = Machine { architecture: Architecture::Arm64, swap: 0, plain_swap: false, tpm: true };
     let third = lab.publish(&order).await.unwrap();
     lab.check(&third, &order);
     assert_eq!(lab.image(&second.image).name, "another");

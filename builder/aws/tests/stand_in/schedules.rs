@@ -206,6 +206,7 @@ async fn run(seed: u64, counts: &Counts) {
         earlier = Some(published);
     }
     order.force = schedule.force;
+    order.machine.swap = u32::try_from(seed % 3).unwrap();
     let (mut machine, mut done, mut flaps) = ("here", None, schedule.joined.is_some());
     for (number, faults) in schedule.faults.iter().enumerate() {
         flaps |= faults.flapping_missing > 0.0;
@@ -316,9 +317,15 @@ async fn finish(lab: &mut Lab, order: &Order, machine: &str, done: Option<&Publi
         1
     );
     // Whoever is told that there is none begins another one, and two at the same time may find different parents.
-    let pending =
-        lab.pending().iter().filter(|snapshot| snapshot.tags["nanoos:content"] == order.contents.id()).count();
-    assert!(pending <= usize::from(flaps), "{pending} pending");
+    let pending = lab.pending();
+    for of_swap in [false, true] {
+        let mine = |snapshot: &&Snapshot| match snapshot.tags.contains_key("nanoos:swap") {
+            true => of_swap,
+            false => !of_swap && snapshot.tags["nanoos:content"] == order.contents.id(),
+        };
+        let pending = pending.iter().filter(mine).count();
+        assert!(pending <= usize::from(flaps), "{pending} pending, of swap: {of_swap}");
+    }
     published
 }
 

@@ -98,10 +98,16 @@ fn text(inventory: &Inventory) -> String {
         lines.push(format!("  {id}  {state}  {created}  {name}  {source}{}", mark(image.old_kind)));
     }
     for snapshot in &inventory.snapshots {
-        let used = if snapshot.used_by.is_empty() { "no image".to_owned() } else { snapshot.used_by.join(", ") };
+        let used = match snapshot.used_by.len() {
+            0 => "no image".to_owned(),
+            // All images of the region may use it.
+            images if snapshot.swap && images > 1 => format!("{images} images"),
+            _ => snapshot.used_by.join(", "),
+        };
         let OurSnapshot { id, state, size, .. } = snapshot;
-        let (age, mark) = (age(snapshot), mark(snapshot.old_kind));
-        lines.push(format!("  {id}  {state}  {size} GiB  {age}  {used}{mark}"));
+        let (age, mark, what) =
+            (age(snapshot), mark(snapshot.old_kind), if snapshot.swap { " of swap" } else { "" });
+        lines.push(format!("  {id}  {state}  {size} GiB{what}  {age}  {used}{mark}"));
     }
     for instance in &inventory.instances {
         lines.push(format!("  {}  {}  launch check of {}", instance.id, instance.state, instance.image));
@@ -132,7 +138,7 @@ fn document(inventory: &Inventory) -> Value {
     });
     let snapshots = inventory.snapshots.iter().map(|it| {
         json!({ "id": it.id, "state": it.state, "size": it.size, "started": seconds(it.started), "content": it.content,
-                "used_by": it.used_by, "old_kind": it.old_kind })
+                "swap": it.swap, "used_by": it.used_by, "old_kind": it.old_kind })
     });
     let instances = inventory
         .instances

@@ -247,7 +247,12 @@ fn order(disk: Disk<'_>, wishes: &Wishes<'_>) -> Result<Order> {
     Ok(Order {
         disk: Arc::new(file),
         contents: Contents::new(blocks)?,
-        machine: Machine { architecture: architecture(provenance)?, swap: swap(provenance)?, tpm: publishing.tpm },
+        machine: Machine {
+            architecture: architecture(provenance)?,
+            swap: swap(provenance)?,
+            plain_swap: provenance.options.pointer("/swap/encrypted") == Some(&serde_json::Value::Bool(false)),
+            tpm: publishing.tpm,
+        },
         name: publishing.name.clone(),
         source,
         repository,

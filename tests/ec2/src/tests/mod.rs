@@ -14,3 +14,4 @@ mod resets;
 mod snapshots;
 mod ssm;
 mod start;
+mod volumes;
