@@ -119,8 +119,8 @@ impl Machine {
         })
     }
 
-    /// Begins to load drivers for the devices that a boot needs, and takes in the buttons and network cards that are there.
-    /// What the drivers bring announces itself by uevents.
+    /// Begins to load drivers for the devices that a boot needs, and takes in the buttons and network cards that are
+    /// there. What the drivers bring announces itself by uevents.
     ///
     /// # Errors
     /// As [`Machine::turn`].
@@ -134,8 +134,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Begins to load drivers for the devices that the boot could go on without so far, once: it may have come to nothing better
-    /// to do, or depend on them after all.
+    /// Begins to load drivers for the devices that the boot could go on without so far, once: it may have come to
+    /// nothing better to do, or depend on them after all.
     ///
     /// # Errors
     /// As [`Machine::turn`].
@@ -344,7 +344,7 @@ impl Machine {
                 Received::Nothing => break,
                 Received::Overflow => {
                     warn!("more uevents than the buffer holds: looking at all devices again");
-                    self.drivers.coldplug();
+                    self.drivers.on_overflow();
                     self.buttons.adopt_present();
                     self.network.adopt_present();
                     self.search.iter_mut().for_each(Search::look_at_all);
@@ -360,8 +360,8 @@ impl Machine {
         Ok(any)
     }
 
-    /// Sees to what has come or gone. Of a device that has, needs or had a driver it gives what happened, to which one, and its
-    /// modalias.
+    /// Sees to what has come or gone. Of a device that has, needs or had a driver it gives what happened, to which one,
+    /// and its modalias.
     fn on_uevent(&mut self, event: Uevent) -> Option<(String, String, String)> {
         let Uevent { action, subsystem, devpath, devtype, modalias, devname, interface, link } = event;
         match (subsystem.as_str(), action.as_str()) {

@@ -138,9 +138,9 @@ fn count_presses(events: &[u8]) -> usize {
     events.chunks_exact(EVENT_SIZE).filter(is_press).count()
 }
 
-/// How long the kernel gets to end the machine. It shuts every device down before, which takes a second or two, and waits
-/// without end for one that is still being probed (`wait_for_device_probe` in its device_shutdown) or that owes it an
-/// answer (`nvme_wait_freeze_timeout`, for as long as `nvme_core.io_timeout` says).
+/// How long the kernel gets to end the machine. It shuts every device down before, which takes a second or two, and
+/// waits without end for one that is still being probed (`wait_for_device_probe` in its device_shutdown) or that owes
+/// it an answer (`nvme_wait_freeze_timeout`, for as long as `nvme_core.io_timeout` says).
 const KERNEL: Duration = Duration::from_secs(10);
 /// How long the firmware gets.
 const FIRMWARE: Duration = Duration::from_secs(5);

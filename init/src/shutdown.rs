@@ -24,9 +24,9 @@ const SWAP_OFF: Duration = Duration::from_secs(10);
 /// How long disks and servers get to take what is written, and no longer: a network file system whose server is gone
 /// would keep the machine on for ever. EC2 cuts the power three to four minutes after it asked.
 const WRITE_OUT: Duration = Duration::from_secs(60);
-/// The same where a device has hung since the boot: sync(2) waits for every disk that is still looked at, without end. What
-/// is mounted is written before, and what the kernel still holds for other disks is on its way by then.
-const WRITE_OUT_BESIDE_HUNG: Duration = Duration::from_secs(5);
+/// The same where a driver is still at a device: sync(2) waits for every disk that is still looked at, without end.
+/// What is mounted is written before, and what the kernel still holds for other disks is on its way by then.
+const WRITE_OUT_BESIDE_PENDING: Duration = Duration::from_secs(5);
 /// How long a slow console gets to show the last lines, the first half of it all of them.
 const LAST_LINES: Duration = Duration::from_secs(2);
 /// What a serial line of 115,200 baud shows in half of that.
@@ -82,7 +82,7 @@ pub fn describe(status: WaitStatus) -> String {
 /// Ends every process but init, unmounts and writes out what is mounted, and lets the console finish.
 pub fn finish(machine: &mut Machine) {
     machine.ignore_further_requests();
-    let is_any_hung = machine.drivers.is_any_hung();
+    let is_any_pending = machine.drivers.is_any_pending();
     // Init's own children are deaf to SIGTERM, as init is.
     machine.clock.stop();
     machine.swap.stop();
@@ -97,21 +97,23 @@ pub fn finish(machine: &mut Machine) {
     }
     // Without a root nothing was written.
     if let Some(root) = &machine.root {
-        write_out(root, is_any_hung);
+        write_out(root, is_any_pending);
     }
     show_last_lines(machine);
 }
 
-fn write_out(root: &Root, is_any_hung: bool) {
+fn write_out(root: &Root, is_any_pending: bool) {
     let start = Instant::now();
     let unmounted = in_child("unmount", WRITE_OUT, || unmount::all(root));
     let rest = WRITE_OUT.saturating_sub(start.elapsed());
-    let rest = if is_any_hung { rest.min(WRITE_OUT_BESIDE_HUNG) } else { rest };
+    let rest = if is_any_pending { rest.min(WRITE_OUT_BESIDE_PENDING) } else { rest };
     let synced = in_child("sync", rest, || {
         rustix::fs::sync();
         Ok(())
     });
-    if !(unmounted && synced) {
+    if unmounted && !synced && is_any_pending {
+        warn!("power: sync waits for a device that does not answer");
+    } else if !(unmounted && synced) {
         let seconds = start.elapsed().as_secs();
         error!("file systems are still not written after {seconds} s: the machine ends all the same");
     }

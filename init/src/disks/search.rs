@@ -54,8 +54,8 @@ impl Search {
         names().iter().for_each(|disk| self.look_at(disk));
     }
 
-    /// Looks at a disk that has appeared or changed. The kernel announces one when it has read its partition table; before,
-    /// opening it would wait for that.
+    /// Looks at a disk that has appeared or changed. The kernel announces one when it has read its partition table;
+    /// before, opening it would wait for that.
     pub fn look_at(&mut self, disk: &str) {
         if let Some(Look { state: State::Reading { again, .. }, .. }) =
             self.looks.iter_mut().find(|look| look.disk == disk)

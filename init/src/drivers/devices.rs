@@ -61,8 +61,9 @@ impl Device {
         if self.path.join("driver").exists() {
             return None;
         }
-        let path = fs::canonicalize(&self.path).ok()?;
-        Some(path.to_str()?.strip_prefix("/sys")?.to_owned())
+        // A link as `../../../devices/pci0000:00/0000:00:10.0`.
+        let target = fs::read_link(&self.path).ok()?;
+        Some(format!("/{}", target.to_str()?.trim_start_matches("../")))
     }
 }
 

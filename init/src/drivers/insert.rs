@@ -19,9 +19,9 @@ const COMPRESSED: &[&str] = &["zst", "xz", "gz"];
 const STACK: usize = 64 << 10;
 /// Most threads that load modules. Chains need them where one of them hangs: the others go on.
 const MOST_THREADS: usize = 8;
-/// The parameter that every module knows (do_init_module in the kernel's kernel/module/main.c): its devices are taken beside
-/// the call that loads it. Without it that call ends only when no device of the machine is being taken by any driver,
-/// which is never where a disk hangs.
+/// The parameter that every module knows (do_init_module in the kernel's kernel/module/main.c): its devices are taken
+/// beside the call that loads it. Without it that call ends only when no device of the machine is being taken by any
+/// driver, which is never where a disk hangs.
 const ASYNC_PROBE: &str = "async_probe";
 
 /// What becomes of a module.

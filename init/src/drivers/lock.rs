@@ -15,8 +15,8 @@ const MODPROBE: &str = "/proc/sys/kernel/modprobe";
 /// Whether modules may be loaded; it goes to 1 and never back.
 const MODULES_DISABLED: &str = "/proc/sys/kernel/modules_disabled";
 
-/// Loads what applications expect and `further` modules, and then has the kernel load nothing more, and frees the modules'
-/// files; with `late` the door stays open. Nothing of it is fatal: the machine runs already.
+/// Loads what applications expect and `further` modules, and then has the kernel load nothing more, and frees the
+/// modules' files; with `late` the door stays open. Nothing of it is fatal: the machine runs already.
 pub(super) fn finish(drivers: &Drivers, further: &[&str], late: bool) {
     load_expected(drivers, further);
     if late {

@@ -70,8 +70,8 @@ impl Drivers {
         Drivers { directory, cmdline: Cmdline::read(), ..Drivers::default() }
     }
 
-    /// Begins to load what the devices ask for that a boot cannot go on without, and the root's file systems. Devices that
-    /// appear by it announce themselves by uevents.
+    /// Begins to load what the devices ask for that a boot cannot go on without, and the root's file systems. Devices
+    /// that appear by it announce themselves by uevents.
     pub fn coldplug_first(&mut self) {
         self.serve(devices::first(), &missing_file_systems());
     }
@@ -82,15 +82,24 @@ impl Drivers {
         info!("drivers: {} kinds of devices, {} modules", self.seen.len(), self.tried.len());
     }
 
+    /// More has happened than the kernel could tell: everything is looked at again.
+    pub fn on_overflow(&mut self) {
+        self.probes = Probes::default();
+        self.coldplug();
+    }
+
     fn serve(&mut self, devices: Vec<Device>, file_systems: &[&str]) {
-        self.load_for(devices.iter().map(|device| device.modalias.clone()).collect(), file_systems);
-        for device in devices {
-            if let Some(kind) = self.kind_if_claimed(&device.modalias)
-                && let Some(devpath) = device.devpath_if_undriven()
-            {
-                self.probes.begin(devpath, kind, &device.modalias);
+        // Before a module is loaded: from then on a driver may be at them.
+        let undriven = |device: &Device| Some((device.devpath_if_undriven()?, device.modalias.clone()));
+        let waited_for = devices.iter().filter(|device| devices::kind(&device.modalias).is_some());
+        let undriven: Vec<_> = waited_for.filter_map(undriven).collect();
+        self.load_for(devices.into_iter().map(|device| device.modalias).collect(), file_systems);
+        for (devpath, modalias) in undriven {
+            if let Some(kind) = self.kind_if_claimed(&modalias) {
+                self.probes.begin(devpath, kind, &modalias);
             }
         }
+        self.notice_loaded();
     }
 
     /// A device has come or gone, or a driver has taken it. Its module has been looked for by [`Drivers::load_for`].
@@ -113,8 +122,8 @@ impl Drivers {
         devices::kind(modalias).filter(|_| self.seen.get(modalias) == Some(&true))
     }
 
-    /// Begins to load every module that claims one of the devices, each once: more than one may claim it, and the kernel
-    /// lets the right one bind. Beside them the modules of file systems.
+    /// Begins to load every module that claims one of the devices, each once: more than one may claim it, and the
+    /// kernel lets the right one bind. Beside them the modules of file systems.
     pub fn load_for(&mut self, modaliases: BTreeSet<String>, file_systems: &[&str]) {
         if self.seen.len() > MOST_SEEN {
             self.seen.clear();
@@ -164,8 +173,8 @@ impl Drivers {
         chains
     }
 
-    /// Loads modules that are asked for by name, or by an alias such as `fs-xfs`, and waits for it; whether there was any,
-    /// and all loaded. It is for processes that may wait.
+    /// Loads modules that are asked for by name, or by an alias such as `fs-xfs`, and waits for it; whether there was
+    /// any, and all loaded. It is for processes that may wait.
     pub fn load_named(&mut self, names: &[&str]) -> bool {
         let texts = Texts::read(&self.directory);
         let index = texts.index();
@@ -194,18 +203,18 @@ impl Drivers {
         self.loaders.iter().any(|loader| !loader.is_late)
     }
 
-    /// Until when a network card may still appear, if one may: one that a driver is at, or, while there is none, one that a
-    /// module may bring.
+    /// Until when a network card may still appear, if one may: one that a driver is at, or, while there is none, one
+    /// that a module may bring.
     #[must_use]
     pub fn network_card_by(&self, has_card: bool) -> Option<Instant> {
         let loading = self.loaders.iter().filter_map(Loader::due).filter(|_| !has_card);
         self.probes.awaited(NETWORK_CARD).into_iter().chain(loading).max()
     }
 
-    /// Whether a device or a module has been hanging for long: what waits for all devices would not end.
+    /// Whether a driver is still at a device, or a module still loading: what waits for all devices may not end.
     #[must_use]
-    pub fn is_any_hung(&self) -> bool {
-        self.probes.is_any_hung() || self.loaders.iter().any(|loader| loader.is_late)
+    pub fn is_any_pending(&self) -> bool {
+        self.probes.is_any_begun() || !self.loaders.is_empty()
     }
 
     /// What to wait on.
@@ -256,8 +265,9 @@ impl Drivers {
         std::mem::take(&mut self.loaders).into_iter().map(|loader| loader.errand)
     }
 
-    /// Has the machine's modules as they are for good: loads what applications expect of any machine and `further` ones, and
-    /// then locks the kernel against more and frees their files. With `late` modules may come as long as the machine runs.
+    /// Has the machine's modules as they are for good: loads what applications expect of any machine and `further`
+    /// ones, and then locks the kernel against more and frees their files. With `late` modules may come as long as the
+    /// machine runs.
     ///
     /// A child does it, beside the application that has just started.
     pub fn finish(&mut self, further: &[&str], late: bool) {
@@ -271,8 +281,8 @@ impl Drivers {
         self.failed = Vec::new();
     }
 
-    /// Why a disk or a network may be missing, one line each: devices that nobody drives or that do not answer, modules that
-    /// did not load.
+    /// Why a disk or a network may be missing, one line each: devices that nobody drives or that do not answer, modules
+    /// that did not load.
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
         let texts = Texts::read(&self.directory);
