@@ -30,6 +30,8 @@ mod publish;
 mod run_image;
 #[path = "scenarios/settings/check.rs"]
 mod settings;
+#[path = "scenarios/silent-root/check.rs"]
+mod silent_root;
 #[path = "scenarios/user-data-gzip/check.rs"]
 mod user_data;
 
@@ -44,6 +46,7 @@ const CODE: &[(&str, Code)] = &[
     ("env", env::CODE),
     ("idle", idle::CODE),
     ("settings", settings::CODE),
+    ("silent-root", silent_root::CODE),
     ("user-data-gzip", user_data::CODE),
     ("user-data-not-utf8", user_data::CODE),
     ("user-data-too-long", user_data::CODE),

@@ -69,7 +69,7 @@ const MAX_ARCHIVE: u64 = 1 << 30;
 /// A digest of everything that the second archive depends on.
 fn key(init: &[u8], release: &str, modules: &Selection, packing: Packing) -> Digest {
     let mut hasher = Hasher::default();
-    let how = format!("initramfs 1 {packing:?} {ZSTD_LEVEL} {} {release}", modules.late);
+    let how = format!("initramfs 2 {packing:?} {ZSTD_LEVEL} {} {release}", modules.late);
     let files = modules.files.iter().flat_map(|(path, content)| [path.as_bytes(), content]);
     for part in [how.as_bytes(), init].into_iter().chain(files) {
         // With their lengths, so that no two lists run together to the same bytes.
@@ -79,7 +79,7 @@ fn key(init: &[u8], release: &str, modules: &Selection, packing: Packing) -> Dig
     hasher.finish()
 }
 
-/// The second archive: init, the console, the modules.
+/// The second archive: init, the devices that it starts with, the modules.
 ///
 /// # Errors
 /// When something is too large for the format.
@@ -88,6 +88,9 @@ pub fn pack_system(init: &[u8], release: &str, modules: &Selection, packing: Pac
         let mut archive = Archive::new(Vec::new());
         // The kernel opens it as init's standard input and output before init has mounted anything.
         archive.character_device("/dev/console", 0o600, (5, 1))?;
+        // Where no console opens, init starts with these three closed, and Rust's runtime ends the process unless it can open
+        // this instead (library/std/src/sys/pal/unix/mod.rs, sanitize_standard_fds).
+        archive.character_device("/dev/null", 0o666, (1, 3))?;
         archive.file(paths::INIT, 0o755, init)?;
         // Only where it may be asked for the machine's life: at boot init loads what is needed before anybody asks.
         if modules.late {

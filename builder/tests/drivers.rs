@@ -62,10 +62,10 @@ const AMAZON_SERIAL: &str = "pci:v00001D0Fd00008250sv00000000sd00000000bc07sc00i
 
 /// Drivers of PCI devices that our kernel has built in, and the table in it that says which devices they take. Linux 6.12's
 /// modules.builtin.modinfo has no aliases of devices.
-const BUILT_IN_PCI: &[(&str, &str)] = &[("nvme", "nvme_id_table"), ("virtio_pci", "virtio_pci_id_table")];
+const BUILT_IN_PCI: &[(&str, &str)] = &[("virtio_pci", "virtio_pci_id_table")];
 
-/// The same of virtio. Their tables are all called `id_table`, so what they say stands here; every boot in QEMU has both.
-const BUILT_IN_VIRTIO: &[(&str, &str)] = &[("virtio_net", "virtio:d00000001v*"), ("virtio_blk", "virtio:d00000002v*")];
+/// The same of virtio. Their tables are all called `id_table`, so what they say stands here; every boot in QEMU has the card.
+const BUILT_IN_VIRTIO: &[(&str, &str)] = &[("virtio_net", "virtio:d00000001v*")];
 
 /// What a machine has to find its drivers by.
 struct Drivers {

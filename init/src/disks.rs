@@ -1,5 +1,7 @@
 //! The machine's disks, and the partition on them that has a given identity.
 
+pub mod search;
+
 use crate::gpt;
 use anyhow::{Context, Result};
 use initramfs::guid::Guid;
@@ -9,17 +11,6 @@ use std::path::{Path, PathBuf};
 
 /// Block devices that are no disks: memory, and devices made of other ones.
 const NO_DISKS: &[&str] = &["ram", "loop", "zram", "dm-", "md"];
-
-/// The device of the partition with this unique GUID, on whichever disk it is.
-///
-/// What stands on disks that are not ours may be anything: one that cannot be read is passed over.
-#[must_use]
-pub fn partition(unique: Guid) -> Option<PathBuf> {
-    names().into_iter().find_map(|disk| {
-        let number = partition_number(&disk, unique).ok()??;
-        device_of(&disk, number)
-    })
-}
 
 /// Whether a block device may be a disk, by its name: it is not made of memory or of other devices.
 #[must_use]
@@ -41,16 +32,14 @@ pub fn names() -> Vec<String> {
     names
 }
 
-/// The disks for a message, with a remark where one should have the partition and has not.
+/// The disks that sysfs has below a device.
 #[must_use]
-pub fn described(unique: Guid) -> Vec<String> {
-    let describe = |disk: String| match partition_number(&disk, unique) {
-        // The kernel makes no device of a partition that reaches beyond the end of its disk.
-        Ok(Some(_)) => format!("{disk}, whose partition table has it, but which is shorter than that table says"),
-        Ok(None) => disk,
-        Err(error) => format!("{disk}, which cannot be read ({error:#})"),
+pub fn below(devpath: &str) -> Vec<String> {
+    let is_below = |disk: &String| {
+        let path = fs::read_link(Path::new("/sys/block").join(disk)).unwrap_or_default();
+        path.to_str().is_some_and(|path| path.contains(&format!("{devpath}/")))
     };
-    names().into_iter().map(describe).collect()
+    names().into_iter().filter(is_below).collect()
 }
 
 fn partition_number(disk: &str, unique: Guid) -> Result<Option<u32>> {

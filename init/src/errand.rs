@@ -1,13 +1,17 @@
 //! A child of init that does what may take its time and reports over a pipe, so that PID 1 itself never waits for
 //! anything but events.
 
-use crate::sys;
+use crate::log::OrWarn;
+use crate::{error, sys};
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionbio, read};
+use rustix::process::{PidfdFlags, pidfd_open};
 use std::io::PipeWriter;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// A child on its errand. Its report is over when its end of the pipe is closed: by its death, or by execve(2).
 #[derive(Debug)]
@@ -18,6 +22,8 @@ pub struct Errand {
     report: Vec<u8>,
     longest: usize,
     over: bool,
+    /// When to say what, if it is not over then.
+    reminder: Option<(Instant, String)>,
 }
 
 impl Errand {
@@ -29,7 +35,26 @@ impl Errand {
         let (reader, writer) = std::io::pipe().context("make a pipe")?;
         ioctl_fionbio(&reader, true).context("make a pipe that does not block")?;
         let pid = sys::fork(|| errand(writer)).context("fork")?;
-        Ok(Errand { pid, pipe: reader.into(), report: Vec::new(), longest, over: false })
+        Ok(Errand { pid, pipe: reader.into(), report: Vec::new(), longest, over: false, reminder: None })
+    }
+
+    /// Has the console show a line if the child is still at it after some time.
+    #[must_use]
+    pub fn remind_after(self, patience: Duration, line: String) -> Self {
+        Errand { reminder: Some((Instant::now() + patience, line)), ..self }
+    }
+
+    /// When [`Errand::on_time`] wants to be called.
+    #[must_use]
+    pub fn wake(&self) -> Option<Instant> {
+        self.reminder.as_ref().map(|(due, _)| *due)
+    }
+
+    /// Does what is due.
+    pub fn on_time(&mut self) {
+        if let Some((_, line)) = self.reminder.take_if(|(due, _)| Instant::now() >= *due) {
+            error!("{line}");
+        }
     }
 
     /// What to wait on.
@@ -64,6 +89,12 @@ impl Errand {
 
     /// The report, as far as it has come.
     #[must_use]
+    pub fn report(&self) -> &[u8] {
+        &self.report
+    }
+
+    /// The report, as far as it has come.
+    #[must_use]
     pub fn into_report(self) -> Vec<u8> {
         self.report
     }
@@ -75,11 +106,31 @@ impl Errand {
     }
 }
 
+/// Does in a child process what may take for ever. Returns whether it is done within this time; if it is not, it is
+/// left behind. Unlike an [`Errand`] it is waited for here: for the machine's end, where nothing else is seen to.
+pub fn in_child(what: &str, patience: Duration, work: impl Fn() -> Result<()>) -> bool {
+    let child = sys::fork(|| {
+        work().or_warn(what);
+        0
+    });
+    let child = child.context("fork").or_warn(what).and_then(|pid| rustix::process::Pid::from_raw(pid.as_raw()));
+    let Some(child) = child else {
+        // Better late than not at all.
+        work().or_warn(what);
+        return true;
+    };
+    let wait = || -> Result<bool> {
+        let child = pidfd_open(child, PidfdFlags::empty())?;
+        let patience = Timespec::try_from(patience)?;
+        Ok(poll(&mut [PollFd::new(&child, PollFlags::IN)], Some(&patience))? > 0)
+    };
+    wait().context("wait for a child").or_warn(what).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use nix::sys::wait::waitpid;
-    use rustix::event::{PollFd, PollFlags, poll};
     use std::io::Write;
 
     #[test]
@@ -92,5 +143,16 @@ mod tests {
         }
         waitpid(errand.pid, None).unwrap();
         assert_eq!(errand.into_report(), [b'x'; 10_000]);
+    }
+
+    #[test]
+    fn what_hangs_is_left_behind() {
+        assert!(in_child("test", Duration::from_secs(5), || Ok(())));
+        let start = Instant::now();
+        assert!(!in_child("test", Duration::from_millis(50), || {
+            std::thread::sleep(Duration::from_secs(2));
+            Ok(())
+        }));
+        assert!(start.elapsed() < Duration::from_secs(1));
     }
 }

@@ -5,8 +5,8 @@ mod children;
 use crate::cgroup::Cgroups;
 use crate::clock::{self, Clock};
 use crate::console::Console;
-use crate::disks;
-use crate::drivers::Drivers;
+use crate::disks::{self, search::Search};
+use crate::drivers::{self, Drivers};
 use crate::errand::Errand;
 use crate::net::names::Names;
 use crate::net::{Network, Socket};
@@ -16,14 +16,14 @@ use crate::signals::{self, Signals};
 use crate::swap::SwapSpace;
 use crate::uevent::{Received, Uevent, Uevents};
 use crate::{info, warn};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use children::Children;
 use initramfs::image::{Image, OnExit};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// A boot that waits for longer than this has time for the devices that it can go on without.
@@ -60,7 +60,8 @@ pub struct Machine {
     written: Option<Names>,
     children: Children,
     asked: Option<Asked>,
-    disks_changed: bool,
+    /// Until the root is found.
+    search: Option<Search>,
     settled: bool,
 }
 
@@ -78,6 +79,8 @@ enum Source {
     Uevents,
     Signals,
     Errand,
+    Drivers,
+    Disks,
     Button(usize),
     Network(Socket),
     Console,
@@ -111,12 +114,13 @@ impl Machine {
             written: None,
             children: Children::default(),
             asked: None,
-            disks_changed: true,
+            search: Some(Search::start(image.root)),
             settled: false,
         })
     }
 
-    /// Finds drivers for the devices that a boot needs, and takes in what they bring: buttons and network cards.
+    /// Begins to load drivers for the devices that a boot needs, and takes in the buttons and network cards that are
+    /// there. What the drivers bring announces itself by uevents.
     ///
     /// # Errors
     /// As [`Machine::turn`].
@@ -130,8 +134,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Finds drivers for the devices that the boot could go on without so far, once: it may have come to nothing better
-    /// to do, or depend on them after all.
+    /// Begins to load drivers for the devices that the boot could go on without so far, once: it may have come to
+    /// nothing better to do, or depend on them after all.
     ///
     /// # Errors
     /// As [`Machine::turn`].
@@ -180,9 +184,37 @@ impl Machine {
         self.renamed = true;
     }
 
-    /// Whether disks or partitions came or went since this was last asked.
-    pub fn take_disks_changed(&mut self) -> bool {
-        std::mem::take(&mut self.disks_changed)
+    /// The device with the image's partition, if it was found.
+    #[must_use]
+    pub fn found_root(&self) -> Option<PathBuf> {
+        self.search.as_ref()?.found()
+    }
+
+    /// Ends the search for the root. What the disks are is for a message, where it was not found.
+    pub fn end_search(&mut self) -> Vec<String> {
+        let Some(search) = self.search.take() else { return Vec::new() };
+        let disks = if search.found().is_none() { search.described() } else { Vec::new() };
+        search.into_children().for_each(|child| self.abandon(&child));
+        disks
+    }
+
+    /// Waits until the kernel knows the file systems of the root.
+    ///
+    /// # Errors
+    /// When neither the kernel nor a module has one; as [`Machine::turn`].
+    pub fn wait_for_file_systems(&mut self) -> Result<()> {
+        let mut missing = drivers::missing_file_systems();
+        while !missing.is_empty() {
+            // It was asked for with the first drivers.
+            ensure!(
+                self.drivers.is_loading(),
+                "the kernel has no {} file system, nor a module for it",
+                missing.join(", ")
+            );
+            self.turn(None)?;
+            missing = drivers::missing_file_systems();
+        }
+        Ok(())
     }
 
     /// From here on a request to end the machine is only counted: it is being done.
@@ -195,12 +227,16 @@ impl Machine {
     /// # Errors
     /// [`Asked`], once, when somebody ends the machine; or a broken machine.
     pub fn turn(&mut self, deadline: Option<Instant>) -> Result<()> {
-        let quiet = (!self.settled).then(|| Instant::now() + QUIET);
+        // While modules are being loaded, further ones would only come in between.
+        let quiet = (!self.settled && !self.drivers.is_loading()).then(|| Instant::now() + QUIET);
         let gathering = self.children.gathering();
+        let search = self.search.as_ref().and_then(Search::wake);
+        let slow = self.errand.as_ref().and_then(Errand::wake);
+        let drivers = self.drivers.wake();
         let wake = [deadline, self.network.wake(), self.console.wake(), self.clock.wake(), quiet, gathering];
-        let wake = wake.into_iter().flatten().min();
+        let wake = wake.into_iter().chain([search, slow, drivers]).flatten().min();
         let ready = self.ready(wake)?;
-        if ready.is_empty() {
+        if ready.is_empty() && quiet.is_some() {
             self.settle()?;
         }
         let mut read_console = false;
@@ -212,6 +248,8 @@ impl Machine {
                 Source::Signals => self.on_signals()?,
                 Source::Clock(socket) => self.clock.on_socket(socket),
                 Source::Errand => self.errand.iter_mut().for_each(Errand::on_readable),
+                Source::Drivers => self.drivers.on_event(),
+                Source::Disks => self.search.iter_mut().for_each(Search::on_event),
                 Source::Network(socket) => self.network.on_socket(socket),
                 Source::Console => read_console = true,
                 Source::Memory => self.cgroups.iter_mut().for_each(Cgroups::on_event),
@@ -227,6 +265,9 @@ impl Machine {
             self.console.on_event();
         }
         self.console.on_time();
+        self.drivers.on_time();
+        self.search.iter_mut().for_each(Search::on_time);
+        self.errand.iter_mut().for_each(Errand::on_time);
         self.network.on_time();
         self.refresh_names();
         self.clock.on_time(&self.network, self.root.as_ref().filter(|_| self.children.is_watched()));
@@ -262,6 +303,8 @@ impl Machine {
         let signals = self.children.gathering().is_none().then(|| (Source::Signals, self.signals.as_fd()));
         let always = [(Source::Uevents, self.uevents.as_fd())].into_iter().chain(signals);
         let errand = self.errand.iter().map(|errand| (Source::Errand, errand.as_fd()));
+        let drivers = self.drivers.files().map(|fd| (Source::Drivers, fd));
+        let disks = self.search.iter().flat_map(Search::files).map(|fd| (Source::Disks, fd));
         let buttons = self.buttons.files().map(|(button, fd)| (Source::Button(button), fd));
         let network = self.network.sockets().map(|(socket, fd)| (Source::Network(socket), fd));
         let console = self.console.files().map(|(fd, flags)| (Source::Console, fd, flags));
@@ -271,6 +314,8 @@ impl Machine {
         let (sources, mut fds): (Vec<Source>, Vec<PollFd<'_>>) = clock
             .chain(always)
             .chain(errand)
+            .chain(drivers)
+            .chain(disks)
             .chain(buttons)
             .chain(network)
             .map(|(source, fd)| (source, fd, PollFlags::IN))
@@ -291,35 +336,42 @@ impl Machine {
 
     /// Sees to the uevents that wait, and gives whether there were any. Drivers for all of them are looked for at once.
     fn on_uevents(&mut self) -> Result<bool> {
-        let mut modaliases = BTreeSet::new();
+        let mut devices = Vec::new();
         let mut any = false;
         for _ in 0..LONGEST_BURST {
             match self.uevents.receive()? {
-                Received::Event(event) => modaliases.extend(self.on_uevent(event)),
+                Received::Event(event) => devices.extend(self.on_uevent(event)),
                 Received::Nothing => break,
                 Received::Overflow => {
                     warn!("more uevents than the buffer holds: looking at all devices again");
-                    self.drivers.coldplug();
+                    self.drivers.on_overflow();
                     self.buttons.adopt_present();
                     self.network.adopt_present();
-                    self.disks_changed = true;
+                    self.search.iter_mut().for_each(Search::look_at_all);
                 }
             }
             any = true;
         }
-        self.drivers.load_for(modaliases);
+        let new = devices.iter().filter(|(action, ..)| action == "add");
+        self.drivers.load_for(new.map(|(.., modalias)| modalias.clone()).collect(), &[]);
+        for (action, devpath, modalias) in devices {
+            self.drivers.on_device(&action, devpath, &modalias);
+        }
         Ok(any)
     }
 
-    /// Sees to what has come or gone, and gives the modalias of a device that may need a driver.
-    fn on_uevent(&mut self, event: Uevent) -> Option<String> {
-        let Uevent { action, subsystem, modalias, devname, interface, link } = event;
+    /// Sees to what has come or gone. Of a device that has, needs or had a driver it gives what happened, to which one,
+    /// and its modalias.
+    fn on_uevent(&mut self, event: Uevent) -> Option<(String, String, String)> {
+        let Uevent { action, subsystem, devpath, devtype, modalias, devname, interface, link } = event;
         match (subsystem.as_str(), action.as_str()) {
-            ("block", _) => {
-                self.disks_changed = true;
+            ("block", "add" | "change") if devtype.as_deref() == Some("disk") => {
                 // An application may make loop and mapped devices by the dozen.
-                if action == "add" && devname.as_deref().is_some_and(disks::may_be_disk) {
-                    self.swap.on_disk();
+                if let Some(disk) = devname.filter(|name| disks::may_be_disk(name)) {
+                    self.search.iter_mut().for_each(|search| search.look_at(&disk));
+                    if action == "add" {
+                        self.swap.on_disk();
+                    }
                 }
             }
             ("net", "add") => interface.iter().for_each(|name| self.network.adopt(name)),
@@ -330,7 +382,7 @@ impl Machine {
             }
             _ => {}
         }
-        modalias.filter(|_| action == "add")
+        Some((action, devpath, modalias?))
     }
 
     fn on_signals(&mut self) -> Result<()> {

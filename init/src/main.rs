@@ -1,26 +1,32 @@
 //! PID 1 of a NanoOS machine. This file is the story of a boot; the steps are in the library.
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use initramfs::image::{Image, OnExit};
 use initramfs::paths::IMAGE_JSON;
 use nanoos_init::cgroup::{self, Cgroups};
 use nanoos_init::drivers::modprobe;
 use nanoos_init::entrypoint::{self, pids};
+use nanoos_init::errand::Errand;
 use nanoos_init::log::{self, OrWarn, timed};
 use nanoos_init::machine::Machine;
 use nanoos_init::power::{self, Asked};
 use nanoos_init::root::Root;
-use nanoos_init::{disks, error, info, memory, mounts, rcu, restarts, shutdown, user_data};
+use nanoos_init::{error, info, memory, mounts, rcu, restarts, shutdown, user_data};
 use nix::sys::signal::Signal;
 use rustix::process::WaitStatus;
+use std::io::Write;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// How long the disk with the image may take to appear. EBS volumes are attached before the machine starts; a disk
 /// that is not there after this is not coming. `nanoos.disk_wait=SECONDS` on the kernel command line takes its place.
 const DISK_PATIENCE: Duration = Duration::from_secs(30);
+/// How long the disk with the root may take to answer until the console names it; it is waited for without end.
+const ROOT_PATIENCE: Duration = Duration::from_secs(10);
+/// A sentence that says why the root cannot be mounted, with a path in it.
+const LONGEST_WORDS: usize = 8 << 10;
 
 fn main() {
     if let Some(status) = modprobe::asked(std::env::args_os()) {
@@ -71,8 +77,7 @@ fn machine_life() -> Result<()> {
 /// What the machine is for: the application in its root, from its start to its end.
 fn run(machine: &mut Machine, image: &mut Image) -> Result<()> {
     let partition = timed("disk", || find_root(machine, image))?;
-    let root = timed("root", || Root::mount(&partition, image, &mut machine.drivers)).context("boot")?;
-    machine.root = Some(root);
+    machine.root = Some(timed("root", || mount_root(machine, &partition, image)).context("boot")?);
     machine.cgroups = machine.root.as_ref().and_then(|root| Cgroups::contain(root).or_warn("cgroups"));
     if image.wait_network || user_data::is_wanted(image) {
         timed("network", || wait_for_network(machine))?;
@@ -84,9 +89,9 @@ fn run(machine: &mut Machine, image: &mut Image) -> Result<()> {
     machine.settle()?;
     rcu::relax();
     memory::prefer_an_end_to_thrashing(false);
-    machine.swap.begin(&mut machine.drivers);
+    machine.swap.begin();
     cgroup::protect_init();
-    machine.drivers.finish(image.late_modules);
+    machine.drivers.finish(machine.swap.modules(), image.late_modules);
     let asked = loop {
         if let Err(asked) = machine.turn(None) {
             break asked;
@@ -124,16 +129,29 @@ fn read_image() -> Result<Image> {
 }
 
 fn find_root(machine: &mut Machine, image: &Image) -> Result<PathBuf> {
-    let find = |machine: &mut Machine| machine.take_disks_changed().then(|| disks::partition(image.root)).flatten();
     let patience = machine.drivers.cmdline.disk_wait().unwrap_or(DISK_PATIENCE);
-    let found = machine.wait_until(Instant::now() + patience, find)?;
+    let found = machine.wait_until(Instant::now() + patience, |machine| machine.found_root())?;
+    let disks = machine.end_search().join(", ");
     found.ok_or_else(|| {
         machine.drivers.complaints().iter().for_each(|complaint| error!("{complaint}"));
-        let disks = disks::described(image.root).join(", ");
         let seen =
             if disks.is_empty() { "there is no disk at all".to_owned() } else { format!("the disks are {disks}") };
         anyhow!("no disk has the image's partition {} after {} s: {seen}", image.root, patience.as_secs())
     })
+}
+
+/// A child mounts it: the disk may take its time to answer, and the power button works meanwhile.
+fn mount_root(machine: &mut Machine, partition: &Path, image: &Image) -> Result<Root> {
+    machine.wait_for_file_systems()?;
+    let errand = Errand::start(LONGEST_WORDS, |mut words| match Root::mount(partition, image) {
+        Ok(()) => 0,
+        Err(error) => words.write_all(format!("{error:#}").as_bytes()).map_or(1, |()| 1),
+    })?;
+    let seconds = ROOT_PATIENCE.as_secs();
+    let line = format!("disks: {}, which has the root, has not answered for {seconds} s", partition.display());
+    let words = machine.hear(errand.remind_after(ROOT_PATIENCE, line), None)?.unwrap_or_default();
+    ensure!(words.is_empty(), "{}", String::from_utf8_lossy(&words));
+    Root::open(image)
 }
 
 /// Applications expect their address to be there when they start; but one that never gets any still starts.
@@ -142,9 +160,14 @@ fn wait_for_network(machine: &mut Machine) -> Result<()> {
         // No card yet: it may hang on something that was put off.
         machine.settle()?;
     }
-    machine.wait(|machine| match machine.network.settles_by() {
-        Some(moment) if Instant::now() < moment => ControlFlow::Continue(moment),
-        _ => ControlFlow::Break(()),
+    machine.wait(|machine| {
+        // Cards that a driver is still at may come, too.
+        let further = machine.drivers.network_card_by(machine.network.has_card());
+        let moments = [machine.network.settles_by(), further];
+        match moments.into_iter().flatten().filter(|moment| Instant::now() < *moment).max() {
+            Some(moment) => ControlFlow::Continue(moment),
+            None => ControlFlow::Break(()),
+        }
     })?;
     machine.network.tell();
     Ok(())

@@ -1,8 +1,10 @@
 //! Power: the ACPI button, the signals that ask PID 1 to end the machine, and the end itself.
 
+use crate::errand::in_child;
 use crate::log::OrWarn;
+use crate::sys::firmware;
 use crate::{error, info};
-use anyhow::{Context, Result};
+use anyhow::Context;
 use initramfs::image::OnExit;
 use nix::sys::signal::Signal;
 use rustix::system::RebootCommand;
@@ -12,6 +14,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 /// Linux's code of the power key (linux/input-event-codes.h).
 const KEY_POWER: u16 = 116;
@@ -135,17 +138,30 @@ fn count_presses(events: &[u8]) -> usize {
     events.chunks_exact(EVENT_SIZE).filter(is_press).count()
 }
 
-/// Ends the machine. Everything worth keeping must be written before.
+/// How long the kernel gets to end the machine. It shuts every device down before, which takes a second or two, and
+/// waits without end for one that is still being probed (`wait_for_device_probe` in its device_shutdown) or that owes
+/// it an answer (`nvme_wait_freeze_timeout`, for as long as `nvme_core.io_timeout` says).
+const KERNEL: Duration = Duration::from_secs(10);
+/// How long the firmware gets.
+const FIRMWARE: Duration = Duration::from_secs(5);
+
+/// Ends the machine, also beside a device that hangs. Everything worth keeping must be written before.
 pub fn end(how: OnExit) -> ! {
-    let command = match how {
-        OnExit::PowerOff => RebootCommand::PowerOff,
-        OnExit::Reboot => RebootCommand::Restart,
+    let (command, what) = match how {
+        OnExit::PowerOff => (RebootCommand::PowerOff, "powered off"),
+        OnExit::Reboot => (RebootCommand::Restart, "rebooted"),
     };
-    let result: Result<()> = rustix::system::reboot(command).context("end the machine");
-    if let Err(error) = result {
-        error!("power: {error:#}");
+    if !in_child("power", KERNEL, || rustix::system::reboot(command).context("end the machine")) {
+        let seconds = KERNEL.as_secs();
+        error!("power: the kernel has not {what} the machine in {seconds} s, a device hangs: asking the firmware");
     }
-    // The kernel was asked and refused, or takes its time. PID 1 must not end: that would be a kernel panic.
+    in_child("power", FIRMWARE, || firmware::reset(how));
+    if how == OnExit::Reboot {
+        // At once, without a look at any device (Documentation/admin-guide/sysrq.rst).
+        fs::write("/proc/sysrq-trigger", "b\n").context("reboot by sysrq").or_warn("power");
+    }
+    error!("power: neither the kernel nor the firmware has {what} the machine: it stands still");
+    // PID 1 must not end: that would be a kernel panic.
     loop {
         std::thread::park();
     }

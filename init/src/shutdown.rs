@@ -1,16 +1,16 @@
 //! The way down: the application asked to stop, everything else ended, everything written.
 
-use crate::log::OrWarn;
+use crate::errand::in_child;
 use crate::machine::Machine;
+use crate::root::Root;
 use crate::{cgroup, error, info, swap, sys, unmount, warn};
-use anyhow::{Context, Result};
+use anyhow::Context;
 use initramfs::image::Image;
 use initramfs::signal;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{PidfdFlags, WaitStatus, pidfd_open};
+use rustix::process::WaitStatus;
 use std::time::{Duration, Instant};
 
 /// What is left of the grace after a second press of the button: somebody is in a hurry.
@@ -24,6 +24,9 @@ const SWAP_OFF: Duration = Duration::from_secs(10);
 /// How long disks and servers get to take what is written, and no longer: a network file system whose server is gone
 /// would keep the machine on for ever. EC2 cuts the power three to four minutes after it asked.
 const WRITE_OUT: Duration = Duration::from_secs(60);
+/// The same where a driver is still at a device: sync(2) waits for every disk that is still looked at, without end.
+/// What is mounted is written before, and what the kernel still holds for other disks is on its way by then.
+const WRITE_OUT_BESIDE_PENDING: Duration = Duration::from_secs(5);
 /// How long a slow console gets to show the last lines, the first half of it all of them.
 const LAST_LINES: Duration = Duration::from_secs(2);
 /// What a serial line of 115,200 baud shows in half of that.
@@ -79,9 +82,11 @@ pub fn describe(status: WaitStatus) -> String {
 /// Ends every process but init, unmounts and writes out what is mounted, and lets the console finish.
 pub fn finish(machine: &mut Machine) {
     machine.ignore_further_requests();
+    let is_any_pending = machine.drivers.is_any_pending();
     // Init's own children are deaf to SIGTERM, as init is.
     machine.clock.stop();
     machine.swap.stop();
+    machine.abandon_all();
     end_rest(machine);
     if swap::is_on() {
         // A file that is swapped to keeps its file system from being unmounted.
@@ -90,15 +95,28 @@ pub fn finish(machine: &mut Machine) {
             Ok(())
         });
     }
-    let written = in_child("unmount", WRITE_OUT, || {
-        machine.root.iter().try_for_each(unmount::all)?;
+    // Without a root nothing was written.
+    if let Some(root) = &machine.root {
+        write_out(root, is_any_pending);
+    }
+    show_last_lines(machine);
+}
+
+fn write_out(root: &Root, is_any_pending: bool) {
+    let start = Instant::now();
+    let unmounted = in_child("unmount", WRITE_OUT, || unmount::all(root));
+    let rest = WRITE_OUT.saturating_sub(start.elapsed());
+    let rest = if is_any_pending { rest.min(WRITE_OUT_BESIDE_PENDING) } else { rest };
+    let synced = in_child("sync", rest, || {
         rustix::fs::sync();
         Ok(())
     });
-    if !written {
-        error!("file systems are still not written after {} s: the machine ends all the same", WRITE_OUT.as_secs());
+    if unmounted && !synced && is_any_pending {
+        warn!("power: sync waits for a device that does not answer");
+    } else if !(unmounted && synced) {
+        let seconds = start.elapsed().as_secs();
+        error!("file systems are still not written after {seconds} s: the machine ends all the same");
     }
-    show_last_lines(machine);
 }
 
 /// SIGTERM and, a moment later, SIGKILL to whatever the application left running.
@@ -152,41 +170,4 @@ pub fn sync() {
         rustix::fs::sync();
         Ok(())
     });
-}
-
-/// Does in a child process what may take for ever. Returns whether it is done within this time; if it is not, it is
-/// left behind.
-fn in_child(what: &str, patience: Duration, work: impl Fn() -> Result<()>) -> bool {
-    let child = sys::fork(|| {
-        work().or_warn(what);
-        0
-    });
-    let Some(child) = child.context("fork").or_warn(what).and_then(|pid| rustix::process::Pid::from_raw(pid.as_raw()))
-    else {
-        // Better late than not at all.
-        work().or_warn(what);
-        return true;
-    };
-    let wait = || -> Result<bool> {
-        let child = pidfd_open(child, PidfdFlags::empty())?;
-        let patience = Timespec::try_from(patience)?;
-        Ok(poll(&mut [PollFd::new(&child, PollFlags::IN)], Some(&patience))? > 0)
-    };
-    wait().context("wait for a child").or_warn(what).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_hangs_is_left_behind() {
-        assert!(in_child("test", DEATH, || Ok(())));
-        let start = Instant::now();
-        assert!(!in_child("test", Duration::from_millis(50), || {
-            std::thread::sleep(Duration::from_secs(2));
-            Ok(())
-        }));
-        assert!(start.elapsed() < Duration::from_secs(1));
-    }
 }

@@ -1,8 +1,8 @@
 //! What neither rustix nor nix offers as safe code. Every `unsafe` of init stands in this file and those below it.
 
-pub mod clock;
-
 pub mod block;
+pub mod clock;
+pub mod firmware;
 
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{ForkResult, Pid};

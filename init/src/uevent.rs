@@ -20,6 +20,10 @@ pub struct Uevent {
     pub action: String,
     /// `block`, `net`, `input`, `pci`, …
     pub subsystem: String,
+    /// Path of the device below /sys.
+    pub devpath: String,
+    /// `disk` or `partition`, of a block device.
+    pub devtype: Option<String>,
     /// What modules.alias is matched against, where the device has a driver to look for.
     pub modalias: Option<String>,
     /// Path below /dev, where it has one.
@@ -40,6 +44,8 @@ pub fn parse(message: &[u8]) -> Option<Uevent> {
         match key {
             "ACTION" => value.clone_into(&mut event.action),
             "SUBSYSTEM" => value.clone_into(&mut event.subsystem),
+            "DEVPATH" => value.clone_into(&mut event.devpath),
+            "DEVTYPE" => event.devtype = Some(value.to_owned()),
             "MODALIAS" => event.modalias = Some(value.to_owned()),
             "DEVNAME" => event.devname = Some(value.to_owned()),
             "INTERFACE" => event.interface = Some(value.to_owned()),
@@ -123,6 +129,7 @@ mod tests {
             Some(Uevent {
                 action: "add".to_owned(),
                 subsystem: "virtio".to_owned(),
+                devpath: "/devices/pci0000:00/0000:00:03.0/virtio1".to_owned(),
                 modalias: Some("virtio:d00000001v00001AF4".to_owned()),
                 ..Uevent::default()
             })

@@ -91,6 +91,8 @@ pub enum Content {
     LastBlock,
     /// Random bytes but for the first MiB, which is zeros.
     ZeroFirstMib,
+    /// Zeros, but for a partition table whose chain of extended partitions is a circle.
+    LoopingPartitions,
 }
 
 /// A disk that exists.
@@ -143,7 +145,7 @@ fn fill(plan: &Plan, path: &Path, folder: &Path) -> Result<()> {
     };
     disk.set_len(size.max(disk.metadata()?.len()))?;
     let zeros = match plan.content {
-        Content::Blank | Content::Ext4 => size,
+        Content::Blank | Content::Ext4 | Content::LoopingPartitions => size,
         Content::Random => 0,
         Content::LastBlock => size - BLOCK,
         Content::ZeroFirstMib => MIB,
@@ -151,6 +153,10 @@ fn fill(plan: &Plan, path: &Path, folder: &Path) -> Result<()> {
     disk.seek(SeekFrom::Start(zeros))?;
     let mut random = File::open("/dev/urandom")?.take(size - zeros);
     io::copy(&mut random, &mut disk)?;
+    if plan.content == Content::LoopingPartitions {
+        disk.seek(SeekFrom::Start(0))?;
+        disk.write_all(&looping_partitions())?;
+    }
     disk.flush()?;
     if plan.content == Content::Ext4 {
         let files = tempfile::tempdir()?;
@@ -178,6 +184,22 @@ fn kept(plan: &Plan, length: u64) -> Vec<(u64, u64)> {
         Some(mark) => vec![(0, swap_mark::AREA), (mark.size * MIB - swap_mark::AREA, length)],
         None => Vec::new(),
     }
+}
+
+/// The first two sectors: an MBR with an extended partition, and in that a table whose second entry, the next of the chain,
+/// is that table again. Types 5 and 0x83 are extended and Linux; start and length count sectors.
+fn looping_partitions() -> Vec<u8> {
+    let table = |entries: &[(u8, u32, u32)]| {
+        let mut sector = vec![0; 512];
+        for (entry, (kind, start, length)) in sector[446..].chunks_mut(16).zip(entries) {
+            entry[4] = *kind;
+            entry[8..12].copy_from_slice(&start.to_le_bytes());
+            entry[12..16].copy_from_slice(&length.to_le_bytes());
+        }
+        sector[510..].copy_from_slice(&[0x55, 0xaa]);
+        sector
+    };
+    [table(&[(5, 1, 4096)]), table(&[(0x83, 8, 8), (5, 0, 4096)])].concat()
 }
 
 /// Of what has to stay.
@@ -232,6 +254,7 @@ mod tests {
                 Content::Random => [false, false, false],
                 Content::LastBlock => [true, true, false],
                 Content::ZeroFirstMib => [true, false, false],
+                Content::LoopingPartitions => unreachable!(),
                 Content::Ext4 => {
                     assert_eq!(head[1080..1082], [0x53, 0xef]); // its magic number
                     zeros

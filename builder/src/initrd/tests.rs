@@ -39,10 +39,11 @@ fn list(archive: &[u8]) -> String {
 }
 
 #[test]
-fn the_initramfs_holds_init_its_configuration_the_console_and_modules() {
+fn the_initramfs_holds_init_its_configuration_the_first_devices_and_modules() {
     let expected = [
         ("-rw-------", "etc/nanoos/image.json"),
         ("crw-------", "dev/console"),
+        ("crw-rw-rw-", "dev/null"),
         ("-rwxr-xr-x", "init"),
         ("lrwxrwxrwx", "/init"),
         ("-rw-r--r--", "lib/modules/6.12/kernel/a.ko"),

@@ -1,7 +1,6 @@
 //! The kernel command line, as far as it speaks of modules and of what the user asks of init.
 
 use super::index::canonical;
-use std::ffi::CString;
 use std::fs;
 use std::time::Duration;
 
@@ -20,16 +19,21 @@ impl Cmdline {
         Cmdline(fs::read_to_string("/proc/cmdline").unwrap_or_default())
     }
 
+    /// One with this text.
+    #[cfg(test)]
+    pub(super) fn of(text: &str) -> Self {
+        Cmdline(text.to_owned())
+    }
+
     /// The parameters of a module, as finit_module(2) takes them.
     #[must_use]
-    pub fn parameters_of(&self, module: &str) -> CString {
+    pub fn parameters_of(&self, module: &str) -> String {
         let mine = words(&self.0).filter_map(|word| {
             let (name, parameter) = word.split_once('.')?;
             // `a.b=c.d`: the first dot is the one that ends the module's name.
             (!name.contains('=') && canonical(name) == module).then_some(parameter)
         });
-        // The command line cannot hold a NUL.
-        CString::new(mine.collect::<Vec<_>>().join(" ")).unwrap_or_default()
+        mine.collect::<Vec<_>>().join(" ")
     }
 
     /// Whether `modprobe.blacklist=` names a module (modprobe(8)): no device brings it in then. What another module
@@ -71,15 +75,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn cmdline(text: &str) -> Cmdline {
-        Cmdline(text.to_owned())
+        Cmdline::of(text)
     }
 
     #[test]
     fn a_module_gets_the_parameters_that_the_command_line_has_for_it() {
         let cmdline = cmdline("quiet nvme-core.io_timeout=4294967295 root=a.b nvme_core.multipath=N x.y=\"1 2\" x.z\n");
-        assert_eq!(cmdline.parameters_of("nvme_core").to_str(), Ok("io_timeout=4294967295 multipath=N"));
-        assert_eq!(cmdline.parameters_of("root").to_str(), Ok(""));
-        assert_eq!(cmdline.parameters_of("x").to_str(), Ok("y=\"1 2\" z"));
+        assert_eq!(cmdline.parameters_of("nvme_core"), "io_timeout=4294967295 multipath=N");
+        assert_eq!(cmdline.parameters_of("root"), "");
+        assert_eq!(cmdline.parameters_of("x"), "y=\"1 2\" z");
     }
 
     #[test]

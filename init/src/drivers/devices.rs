@@ -1,7 +1,6 @@
 //! What devices sysfs lists: what they ask for, and which of them nobody drives.
 
 use rustix::fs::{Mode, OFlags};
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -46,20 +45,45 @@ pub struct Undriven {
     pub modalias: String,
 }
 
-/// The modaliases of the devices that a boot cannot go on without.
-#[must_use]
-pub fn first_modaliases() -> BTreeSet<String> {
-    let devices = FIRST.iter().flat_map(|bus| entries(&Path::new(BUSES).join(bus).join("devices")));
-    let can_wait = |modalias: &String| CAN_WAIT.iter().any(|start| modalias.starts_with(start));
-    devices.filter_map(|device| modalias(&device)).filter(|modalias| !can_wait(modalias)).collect()
+/// A device that may ask for a driver.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Where sysfs lists it.
+    pub path: PathBuf,
+    /// What modules.alias is matched against.
+    pub modalias: String,
 }
 
-/// The modaliases of all devices that there are.
+impl Device {
+    /// Its path below /sys, as uevents give it, if it has no driver.
+    #[must_use]
+    pub fn devpath_if_undriven(&self) -> Option<String> {
+        if self.path.join("driver").exists() {
+            return None;
+        }
+        // A link as `../../../devices/pci0000:00/0000:00:10.0`.
+        let target = fs::read_link(&self.path).ok()?;
+        Some(format!("/{}", target.to_str()?.trim_start_matches("../")))
+    }
+}
+
+/// The devices that a boot cannot go on without.
 #[must_use]
-pub fn modaliases() -> BTreeSet<String> {
+pub fn first() -> Vec<Device> {
+    let devices = FIRST.iter().flat_map(|bus| entries(&Path::new(BUSES).join(bus).join("devices")));
+    let can_wait = |device: &Device| CAN_WAIT.iter().any(|start| device.modalias.starts_with(start));
+    devices.filter_map(device).filter(|device| !can_wait(device)).collect()
+}
+
+/// All devices that there are.
+#[must_use]
+pub fn all() -> Vec<Device> {
     let input = entries(Path::new(INPUT));
-    let devices = buses().flat_map(|bus| entries(&bus.join("devices"))).chain(input);
-    devices.filter_map(|device| modalias(&device)).collect()
+    buses().flat_map(|bus| entries(&bus.join("devices"))).chain(input).filter_map(device).collect()
+}
+
+fn device(path: PathBuf) -> Option<Device> {
+    Some(Device { modalias: modalias(&path)?, path })
 }
 
 /// The disks, controllers and network cards that no driver has taken.

@@ -1,6 +1,6 @@
 //! The end of module loading: once the machine runs, what it needs is loaded, and nobody shall bring in more.
 
-use super::insert::insert;
+use super::insert::{Step, insert};
 use super::{Drivers, index};
 use crate::log::OrWarn;
 use crate::{debug, info};
@@ -15,10 +15,10 @@ const MODPROBE: &str = "/proc/sys/kernel/modprobe";
 /// Whether modules may be loaded; it goes to 1 and never back.
 const MODULES_DISABLED: &str = "/proc/sys/kernel/modules_disabled";
 
-/// Loads what applications expect, and then has the kernel load nothing more, and frees the modules' files; with
-/// `late` the door stays open. Nothing of it is fatal: the machine runs already.
-pub(super) fn finish(drivers: &Drivers, late: bool) {
-    load_expected(drivers);
+/// Loads what applications expect and `further` modules, and then has the kernel load nothing more, and frees the
+/// modules' files; with `late` the door stays open. Nothing of it is fatal: the machine runs already.
+pub(super) fn finish(drivers: &Drivers, further: &[&str], late: bool) {
+    load_expected(drivers, further);
     if late {
         return;
     }
@@ -32,13 +32,15 @@ pub(super) fn finish(drivers: &Drivers, late: bool) {
     info!("drivers: no more modules from here on, {} KiB of them freed", freed >> 10);
 }
 
-fn load_expected(drivers: &Drivers) {
+fn load_expected(drivers: &Drivers, further: &[&str]) {
     let texts = index::Texts::read(&drivers.directory);
-    let names = EXPECTED.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
-    let waves = super::plan::plan(&texts.index(), &names, &mut drivers.tried.clone());
-    for (_, error) in insert(&drivers.directory, &waves, &drivers.cmdline) {
-        debug!("drivers: {error:#}");
-    }
+    let names = EXPECTED.iter().chain(further).map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    let chains = super::plan::plan(&texts.index(), &names, &mut drivers.tried.clone());
+    insert(&drivers.directory, &chains, &drivers.cmdline, |_, step| {
+        if let Step::Failed(error) = step {
+            debug!("drivers: {error:#}");
+        }
+    });
 }
 
 /// Removes what is in a directory of the initramfs, whose files are memory, and says how many bytes that were. The

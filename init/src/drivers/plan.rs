@@ -1,46 +1,41 @@
-//! In which order modules are loaded: each once, after what it needs; those that need nothing of each other together.
+//! Which modules are loaded, and in which order: for each that is wanted, what it needs and then itself.
 
-use super::index::{Index, Module, name_of};
-use std::collections::{BTreeMap, BTreeSet};
+use super::index::{Index, name_of};
+use std::collections::BTreeSet;
 
-/// Modules to load, by file. Those of one wave may be loaded side by side once the waves before are.
-pub type Waves<'text> = Vec<Vec<&'text str>>;
+/// A module that is wanted, with all that it needs.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Chain<'text> {
+    /// The files to load, one after the other; the last is the module's own. Several chains may name the same file.
+    pub files: Vec<&'text str>,
+    /// Whether the devices of the module are taken in their order.
+    pub in_order: bool,
+}
 
-/// Plans the loading of modules by name. What is in `tried` is left out, and what is planned is put into it.
+/// Plans the loading of modules by name. Chains may be loaded side by side. What is in `tried` is left out, and what is
+/// planned is put into it.
 #[must_use]
-pub fn plan<'text>(index: &Index<'text>, names: &BTreeSet<String>, tried: &mut BTreeSet<String>) -> Waves<'text> {
-    let mut order = Vec::new();
-    for name in names {
-        collect(index, name, tried, &mut order);
-    }
-    let mut wave_of: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut waves: Waves<'text> = Vec::new();
-    for file in order {
-        // Whatever it needs stands before it in the order, or is loaded already.
-        let name = name_of(file);
-        let module = index.module(&name);
-        let needed = module.into_iter().flat_map(Module::needs);
-        let wished = index.wanted_before(&name).filter_map(|wanted| index.module(&wanted)).map(|module| module.file);
-        let after = needed.chain(wished).filter_map(|needed| wave_of.get(needed)).max();
-        let wave = after.map_or(0, |after| after + 1);
-        wave_of.insert(file, wave);
-        match waves.get_mut(wave) {
-            Some(files) => files.push(file),
-            None => waves.push(vec![file]),
+pub fn plan<'text>(index: &Index<'text>, names: &BTreeSet<String>, tried: &mut BTreeSet<String>) -> Vec<Chain<'text>> {
+    let mut chains = Vec::new();
+    for name in names.iter().filter(|name| index.module(name).is_some()) {
+        if tried.insert(name.clone()) {
+            let mut files = Vec::new();
+            collect(index, name, &mut BTreeSet::new(), &mut files);
+            chains.push(Chain { files, in_order: false });
         }
     }
-    waves
+    chains
 }
 
 /// The files to load for a module, in order: first what its softdeps name, then what it needs, then itself.
-fn collect<'text>(index: &Index<'text>, name: &str, tried: &mut BTreeSet<String>, order: &mut Vec<&'text str>) {
+fn collect<'text>(index: &Index<'text>, name: &str, collected: &mut BTreeSet<&'text str>, order: &mut Vec<&'text str>) {
     let Some(module) = index.module(name) else { return };
     // All of them are claimed before any softdep is looked at: a file is collected once, and nothing runs in circles.
     let needs = module.needs().rev().chain([module.file]);
-    let files: Vec<_> = needs.filter(|file| tried.insert((*file).to_owned())).collect();
+    let files: Vec<_> = needs.filter(|file| collected.insert(file)).collect();
     for file in files {
         for wanted in index.wanted_before(&name_of(file)) {
-            collect(index, &wanted, tried, order);
+            collect(index, &wanted, collected, order);
         }
         order.push(file);
     }
@@ -54,19 +49,23 @@ mod tests {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
+    fn files<'text>(chains: &[Chain<'text>]) -> Vec<Vec<&'text str>> {
+        chains.iter().map(|chain| chain.files.clone()).collect()
+    }
+
     #[test]
     fn modules_are_loaded_dependencies_first_and_each_once() {
         let dep = "a.ko: b.ko c.ko\nb.ko: c.ko\nc.ko:\nsoft.ko: c.ko\n";
         let index = Index::parse("", dep, "softdep b pre: soft a\n");
         let mut tried = BTreeSet::new();
-        assert_eq!(plan(&index, &names(&["a"]), &mut tried), [["c.ko"], ["soft.ko"], ["b.ko"], ["a.ko"]]);
-        assert!(plan(&index, &names(&["a", "b"]), &mut tried).is_empty());
+        assert_eq!(files(&plan(&index, &names(&["a"]), &mut tried)), [["c.ko", "soft.ko", "b.ko", "a.ko"]]);
+        assert!(plan(&index, &names(&["a"]), &mut tried).is_empty());
     }
 
     #[test]
-    fn what_needs_nothing_of_each_other_is_loaded_side_by_side() {
+    fn every_module_has_a_chain_of_its_own_so_that_none_waits_for_another() {
         let dep = "nvme.ko: nvme-core.ko\nnvme-core.ko:\nnet.ko: failover.ko\nfailover.ko:\nrng.ko:\n";
-        let waves = plan(&Index::parse("", dep, ""), &names(&["net", "nvme", "rng", "unknown"]), &mut BTreeSet::new());
-        assert_eq!(waves, [vec!["failover.ko", "nvme-core.ko", "rng.ko"], vec!["net.ko", "nvme.ko"]]);
+        let chains = plan(&Index::parse("", dep, ""), &names(&["net", "nvme", "rng", "unknown"]), &mut BTreeSet::new());
+        assert_eq!(files(&chains), [vec!["failover.ko", "net.ko"], vec!["nvme-core.ko", "nvme.ko"], vec!["rng.ko"]]);
     }
 }

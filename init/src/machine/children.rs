@@ -10,11 +10,15 @@ use anyhow::{Context, Result};
 use nix::unistd::Pid;
 use rustix::io::Errno;
 use rustix::process::{WaitOptions, WaitStatus, wait};
+use std::fs;
 use std::time::{Duration, Instant};
 
 /// How long orphans gather where one ends after the other: to wake up for each takes several times as long as to reap it.
 /// Other signals wait as long, and nothing else does.
 const GATHER: Duration = Duration::from_millis(10);
+
+/// Where the kernel lists the children of init, which has one thread (proc_pid_task(5)).
+const CHILDREN: &str = "/proc/1/task/1/children";
 
 /// What init knows of them.
 #[derive(Debug, Default)]
@@ -24,6 +28,8 @@ pub(super) struct Children {
     ended: Option<WaitStatus>,
     /// Whether init had no child when it last looked.
     alone: bool,
+    /// Those that were ended and may never do so, as they wait for a device that does not answer.
+    abandoned: Vec<Pid>,
     /// When orphans were reaped last, and until when signals wait because they end by the thousand.
     reaped: Option<Instant>,
     gather_until: Option<Instant>,
@@ -33,6 +39,14 @@ impl Children {
     /// Until when signals wait, because orphans end one after the other.
     pub(super) fn gathering(&self) -> Option<Instant> {
         self.gather_until.filter(|until| Instant::now() < *until)
+    }
+
+    /// Whether there are no children but abandoned ones.
+    fn is_alone(&self) -> bool {
+        let listed = || fs::read_to_string(CHILDREN).ok();
+        let is_abandoned = |pid: &str| self.abandoned.iter().any(|it| pid.parse() == Ok(it.as_raw()));
+        self.alone
+            || !self.abandoned.is_empty() && listed().is_some_and(|pids| pids.split_whitespace().all(is_abandoned))
     }
 
     /// Whether a process is watched, and has not ended.
@@ -74,7 +88,7 @@ impl Machine {
             }
         };
         let errand = self.errand.take();
-        errand.iter().filter(|errand| !errand.is_over()).for_each(Errand::kill);
+        errand.iter().filter(|errand| !errand.is_over()).for_each(|errand| self.abandon(errand));
         outcome.map(|()| errand.filter(Errand::is_over).map(Errand::into_report))
     }
 
@@ -99,7 +113,7 @@ impl Machine {
         let errand = self.errand.take().context("there is no child to hear")?;
         match asked {
             Some(asked) if !errand.is_over() => {
-                errand.kill();
+                self.abandon(&errand);
                 Err(asked.into())
             }
             _ => {
@@ -109,19 +123,32 @@ impl Machine {
         }
     }
 
+    /// Ends a child whose report is not wanted any more. Its end is not waited for.
+    pub fn abandon(&mut self, errand: &Errand) {
+        errand.kill();
+        self.children.abandoned.push(errand.pid);
+    }
+
+    /// Ends the children that look for drivers and disks.
+    pub fn abandon_all(&mut self) {
+        self.end_search();
+        let loaders: Vec<Errand> = self.drivers.take_children().collect();
+        loaders.iter().for_each(|child| self.abandon(child));
+    }
+
     /// How the watched process ended, if it has.
     #[must_use]
     pub fn ended(&self) -> Option<WaitStatus> {
         self.children.ended
     }
 
-    /// Waits until init has no children left, or until `deadline`, and returns whether it has none.
+    /// Waits until init has no children left but abandoned ones, or until `deadline`, and returns whether it has none.
     ///
     /// # Errors
     /// As [`Machine::turn`].
     pub fn wait_until_alone(&mut self, deadline: Instant) -> Result<bool> {
         self.reap();
-        let alone = self.wait_until(deadline, |machine| machine.children.alone.then_some(()))?;
+        let alone = self.wait_until(deadline, |machine| machine.children.is_alone().then_some(()))?;
         Ok(alone.is_some())
     }
 

@@ -212,6 +212,12 @@ impl Network {
         }
     }
 
+    /// Whether there is a network card.
+    #[must_use]
+    pub fn has_card(&self) -> bool {
+        !self.nics.is_empty()
+    }
+
     /// Until when an application that needs the network should wait; `None` when there is nothing to wait for.
     #[must_use]
     pub fn settles_by(&self) -> Option<Instant> {

@@ -2,7 +2,6 @@
 
 pub mod writes;
 
-use crate::drivers::Drivers;
 use crate::log::OrWarn;
 use crate::mounts;
 use crate::sys::block::set_read_only;
@@ -37,22 +36,23 @@ pub struct Root {
 }
 
 impl Root {
-    /// Mounts the squashed image of a partition, and all that belongs in and over it.
+    /// Mounts the squashed image of a partition, and what joins it with the writes. It may take as long as the disk takes:
+    /// it is for a child of init, whose mounts are init's.
     ///
     /// # Errors
     /// The step that failed, with its device or directory.
-    pub fn mount(partition: &Path, image: &Image, drivers: &mut Drivers) -> Result<Self> {
-        drivers.file_system("squashfs")?;
-        drivers.file_system("overlay")?;
+    pub fn mount(partition: &Path, image: &Image) -> Result<()> {
         protect(partition).or_warn("root");
         mount("squashfs", partition, LOWER, MountFlags::RDONLY, "")?;
         writes::mount(image.overlay_mib)?;
-        if image.read_only {
-            join_read_only(image)?;
-        } else {
-            join()?;
-        }
+        if image.read_only { join_read_only(image) } else { join() }
+    }
 
+    /// Opens what was mounted, with all that belongs in and over it.
+    ///
+    /// # Errors
+    /// The step that failed, with its directory.
+    pub fn open(image: &Image) -> Result<Self> {
         let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(JOINED, directory, Mode::empty()).context("open the image's root")?;
         let root = Root { directory, read_only: image.read_only, overlay_mib: image.overlay_mib };

@@ -31,8 +31,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Instant;
 
-/// What a kernel may have as modules that mapping and encrypting need. They are loaded before the door to modules is
-/// closed, which may be before a volume appears.
+/// What a kernel may have as modules that mapping and encrypting need.
 const MODULES: &[&str] = &["dm_mod", "dm_crypt", "xts", "ecb", "aesni_intel", "aes_generic"];
 
 /// The least right to the processor that a process can have (setpriority(2)).
@@ -73,11 +72,16 @@ impl SwapSpace {
     }
 
     /// Starts to prepare the swap.
-    pub fn begin(&mut self, drivers: &mut Drivers) {
+    pub fn begin(&mut self) {
         if self.wanted.is_some() {
-            drivers.load_named(MODULES);
             self.look();
         }
+    }
+
+    /// The modules that it may need.
+    #[must_use]
+    pub fn modules(&self) -> &'static [&'static str] {
+        if self.wanted.is_some() { MODULES } else { &[] }
     }
 
     /// A disk has appeared: it may be the one.
@@ -132,6 +136,8 @@ fn attempt(swap: &Swap) -> i32 {
     // In init's group it would have more right to the processor than the application, however nice it is.
     crate::cgroup::leave_init();
     let start = Instant::now();
+    // A volume that appears later finds them loaded: the child that closes the door to modules loads them before.
+    Drivers::open().load_named(MODULES);
     let found = match volume::find(&swap.device) {
         Ok(None) => return ABSENT,
         Ok(Some(volume)) => Ok(volume),

@@ -41,7 +41,14 @@ fn identify(disk: &str) -> Option<[u8; IDENTIFY_SIZE]> {
     if !disk.starts_with("nvme") {
         return None;
     }
-    nvme_identify(File::open(Path::new("/dev").join(disk)).ok()?).ok()
+    // The controller, and not the disk: to open a disk waits until the kernel has read its partition table.
+    nvme_identify(File::open(Path::new("/dev").join(controller(disk)?)).ok()?).ok()
+}
+
+/// The controller of an NVMe disk by its name: `nvme1` of `nvme1n1`.
+fn controller(disk: &str) -> Option<&str> {
+    let number = disk.strip_prefix("nvme")?.find('n')?;
+    disk.get(.."nvme".len() + number)
 }
 
 /// NVMe has it beside the controller, virtio beside the disk.
@@ -107,6 +114,12 @@ mod tests {
         let mut with_nul = identity(EBS, "xvdb");
         with_nul[3076..3104].fill(0);
         assert_eq!(ebs_name(&with_nul), Some("xvdb"));
+    }
+
+    #[test]
+    fn a_disk_is_named_after_its_controller() {
+        let controllers = ["nvme0n1", "nvme12n1p2", "nvme", "sda", "nvmen1"].map(controller);
+        assert_eq!(controllers, [Some("nvme0"), Some("nvme12"), None, None, Some("nvme")]);
     }
 
     #[test]

@@ -25,7 +25,7 @@
 //!
 //! [[disks]]                       # further NVMe disks, compared bit by bit afterwards
 //! name = "data"                   # their serial too, unless serial = "nanoos-swap" (with swap = 0 in [boot])
-//! content = "ext4"                # blank, random, last-block, zero-first-mib; or file = "NAME" of the folder
+//! content = "ext4"                # blank, random, last-block, zero-first-mib, looping-partitions; or file = "NAME"
 //! # mark = { size = 64 }: that of a swap volume of so many MiB, over the content; at = "first" or "last": at one end
 //! # size = 64, before-root = false; plugged = false: a step plugs it in; unchanged = false: it may be written
 //!
