@@ -147,7 +147,10 @@ fn root<'a>(packed: &'a mut [Packed], cache: &Cache, progress: &Progress) -> Res
     let merged = merge::merge(packed)?;
     if !merged.dropped_xattrs.is_empty() {
         let names: Vec<String> = merged.dropped_xattrs.into_iter().collect();
-        progress.warn(format!("extended attributes that a squashfs can't hold are left out: {}", names.join(", ")));
+        progress.warn(format!(
+            "extended attributes that a squashfs can't hold, or an overlay takes for its own, are left out: {}",
+            names.join(", ")
+        ));
     }
     Squashfs::new(&merged.tree, packed, source_date_epoch()?, cache.nameless()?)
 }

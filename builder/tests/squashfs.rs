@@ -116,6 +116,20 @@ fn every_kind_of_file_arrives_as_it_was() {
 }
 
 #[test]
+fn attributes_that_the_machines_overlay_would_obey_are_left_out() {
+    let with = |mut pair: (Entry, Vec<u8>), names: &[&str]| {
+        pair.0.xattrs = names.iter().map(|name| (name.as_bytes().to_vec(), b"/etc/shadow".to_vec())).collect();
+        pair
+    };
+    let names = ["trusted.overlay.metacopy", "trusted.overlay.redirect", "trusted.overlay.overlay.opaque", "trusted.x"];
+    let entries = [with(directory("d"), &["trusted.overlay.opaque"]), with(file("d/f", b"own"), &names)];
+    let files = files(&[layer("a", tar(&entries))]);
+    assert_eq!(files["d"].0.xattrs, []);
+    assert_eq!(files["d/f"].0.xattrs, [(b"trusted.x".to_vec(), b"/etc/shadow".to_vec())]);
+    assert_eq!(files["d/f"].1, b"own");
+}
+
+#[test]
 fn names_that_are_no_text_arrive_byte_for_byte() {
     let mut odd = file("x", b"odd");
     odd.0.path = b"d/\xFF\xFE\n =".to_vec();

@@ -32,6 +32,7 @@ pub mod signals;
 pub mod swap;
 pub mod sys;
 pub mod sysctl;
+pub mod tmpfs;
 pub mod uevent;
 pub mod unmount;
 pub mod user_data;

@@ -2,10 +2,12 @@
 
 use crate::debug;
 use crate::log::OrWarn;
+use crate::tmpfs::Capacity;
 use anyhow::{Context, Result};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
-use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+use rustix::mount::{MountFlags as Flags, MoveMountFlags, OpenTreeFlags, mount_remount, move_mount, open_tree};
+use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use sys_mount::{Mount as Builder, MountFlags};
 
@@ -28,6 +30,9 @@ enum Need {
 const NO_SUID_EXEC_DEV: MountFlags = MountFlags::NOSUID.union(MountFlags::NOEXEC).union(MountFlags::NODEV);
 const NO_SUID_EXEC: MountFlags = MountFlags::NOSUID.union(MountFlags::NOEXEC);
 
+/// POSIX shared memory (shm_overview(7)).
+const SHM: &str = "/dev/shm";
+
 const fn mount(what: &'static str, at: &'static str, flags: MountFlags, data: &'static str, need: Need) -> Mount {
     Mount { what, at, flags, data, need }
 }
@@ -36,10 +41,10 @@ const fn mount(what: &'static str, at: &'static str, flags: MountFlags, data: &'
 const EARLY: &[Mount] = &[
     mount("proc", "/proc", NO_SUID_EXEC_DEV, "", Need::Always),
     mount("sysfs", "/sys", NO_SUID_EXEC_DEV, "", Need::Always),
-    // Code may be mapped from /dev/zero, as in a container.
-    mount("devtmpfs", "/dev", MountFlags::NOSUID, "mode=0755", Need::Always),
+    // Code may be mapped from /dev/zero, as in a container. Docker's size: files that are left here are memory, too.
+    mount("devtmpfs", "/dev", MountFlags::NOSUID, "mode=0755,size=64m", Need::Always),
     mount("devpts", "/dev/pts", NO_SUID_EXEC, "mode=0620,gid=5,ptmxmode=0666", Need::IfTheKernelHasIt),
-    mount("tmpfs", "/dev/shm", NO_SUID_EXEC_DEV, "mode=1777", Need::Always),
+    mount("tmpfs", SHM, NO_SUID_EXEC_DEV, "mode=1777", Need::Always),
     mount("mqueue", "/dev/mqueue", NO_SUID_EXEC_DEV, "", Need::IfTheKernelHasIt),
     mount("hugetlbfs", "/dev/hugepages", MountFlags::NOSUID.union(MountFlags::NODEV), "", Need::IfTheKernelHasIt),
     mount("cgroup2", "/cgroup", NO_SUID_EXEC_DEV, "nsdelegate", Need::IfTheKernelHasIt),
@@ -84,6 +89,23 @@ pub fn early() -> Result<()> {
     Ok(())
 }
 
+/// Lets /dev/shm have more files, now that there is swap, unless the application has set its limit.
+///
+/// # Errors
+/// What mount(2) answers.
+pub fn grow() -> Result<()> {
+    let attempt = || -> Result<()> {
+        let inodes = Capacity::of_machine().inodes;
+        // 0: without a limit.
+        if (1..inodes).contains(&rustix::fs::statfs(SHM)?.f_files) {
+            let flags = Flags::NOSUID | Flags::NOEXEC | Flags::NODEV;
+            mount_remount(SHM, flags, CString::new(format!("nr_inodes={inodes}"))?.as_c_str())?;
+        }
+        Ok(())
+    };
+    attempt().with_context(|| format!("let {SHM} have more files"))
+}
+
 impl Mount {
     fn apply(&self) -> Result<()> {
         let Mount { what, at, .. } = self;
@@ -91,10 +113,13 @@ impl Mount {
         if !at.starts_with("/sys/") {
             std::fs::create_dir_all(at).with_context(|| format!("make directory {at}"))?;
         }
+        // As large as half of the memory, which is the kernel's default; but that has too few inodes.
+        let inodes = || format!("{},nr_inodes={}", self.data, Capacity::of_machine().inodes);
+        let data = if *what == "tmpfs" { inodes() } else { self.data.to_owned() };
         Builder::builder()
             .fstype(*what)
             .flags(self.flags)
-            .data(self.data)
+            .data(&data)
             .mount(what, at)
             .map(|_| ())
             .with_context(|| format!("mount {what} on {at}"))

@@ -38,7 +38,7 @@ pub(crate) struct MachineArgs {
     #[arg(long, conflicts_with = "overlay_size")]
     pub(crate) read_only: bool,
 
-    /// How much may be written, in memory and swap [default: half of the memory, and all of the swap]
+    /// How much may be written, in memory and swap [default: half of the memory, and the swap]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) overlay_size: Option<u32>,
 
@@ -54,7 +54,7 @@ pub(crate) struct MachineArgs {
     #[arg(long)]
     pub(crate) no_new_privileges: bool,
 
-    /// A resource limit as docker run takes it, such as core=0 or nofile=1024:4096; may be repeated
+    /// A resource limit as docker run takes it, such as core=-1 or nofile=1024:4096; may be repeated
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     pub(crate) ulimit: Vec<NamedLimit>,
 

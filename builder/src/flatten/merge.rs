@@ -39,7 +39,7 @@ pub fn merge(layers: &mut [Packed]) -> Result<Merged, LayerError> {
 }
 
 /// Leaves out what squashfs can't hold (it knows user, trusted and security only), and what overlayfs would take for
-/// its own bookkeeping when the machine mounts the root.
+/// its own bookkeeping when the machine mounts the root: a layer could have a file show the content of another one.
 fn without_foreign_xattrs(mut entry: Entry, dropped: &mut BTreeSet<String>) -> Entry {
     entry.xattrs.retain(|(name, _)| {
         let held = squashfs::holds_xattr(name) && !name.starts_with(b"trusted.overlay.");

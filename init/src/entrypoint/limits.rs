@@ -28,9 +28,9 @@ const BY_NUMBER: [Resource; 16] = [
 /// As many as the Docker Engine gives its containers on Debian and Ubuntu, and as many as most kernels allow.
 const FILES: u64 = 1 << 20;
 
-/// What Docker's own unit lifts (`docker.service`: LimitNPROC, LimitCORE), and what a machine of one application has no
-/// reason to ration. All others are the kernel's.
-const UNLIMITED: &[Resource] = &[Resource::Memlock, Resource::Core, Resource::Nproc, Resource::Sigpending];
+/// What Docker's own unit lifts (`docker.service`: LimitNPROC), and what a machine of one application has no reason to
+/// ration. All others are the kernel's: of core files, 0, which a program may raise. A core would stay in memory.
+const UNLIMITED: &[Resource] = &[Resource::Memlock, Resource::Nproc, Resource::Sigpending];
 
 /// Sets the limits of this process: the defaults, then the image's own.
 pub(super) fn set(limits: &Limits) -> Result<()> {

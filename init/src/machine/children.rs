@@ -2,9 +2,9 @@
 
 use super::Machine;
 use crate::errand::Errand;
-use crate::log::OrWarn;
 use crate::memory;
 use crate::power::Asked;
+use crate::root::Root;
 use crate::{debug, warn};
 use anyhow::{Context, Result};
 use nix::unistd::Pid;
@@ -170,7 +170,7 @@ impl Machine {
                 }
                 Ok(Some((pid, status))) if self.swap.on_end(Pid::from_raw(pid.as_raw_nonzero().get()), status) => {
                     memory::prefer_an_end_to_thrashing(true);
-                    self.root.iter().for_each(|root| root.grow().or_warn("root").unwrap_or(()));
+                    self.root.iter().for_each(Root::grow);
                 }
                 Ok(Some(_)) => orphans += 1,
                 Err(Errno::CHILD) => {

@@ -65,11 +65,9 @@ impl Root {
     }
 
     /// Lets more be written, now that there is swap.
-    ///
-    /// # Errors
-    /// What mount(2) answers.
-    pub fn grow(&self) -> Result<()> {
-        writes::grow(self.overlay_mib)
+    pub fn grow(&self) {
+        writes::grow(self.overlay_mib).or_warn("root");
+        mounts::grow().or_warn("root");
     }
 
     /// A volume is a file system of its own, as Docker makes it: what needs one (another overlay) works there. One that
@@ -209,8 +207,17 @@ fn join() -> Result<()> {
     let lower = open_directory(LOWER)?;
     // The joined root shows the upper directory's owner, mode and time: they must be the image's own.
     copy_attributes_of(&lower, &upper).context("give the overlay the attributes of the image's root")?;
-    let layers = format!("lowerdir={LOWER},upperdir={upper},workdir={work}");
-    mount("overlay", Path::new("overlay"), JOINED, MountFlags::empty(), &layers)
+    mount_overlay(LOWER, &upper, &work, JOINED)
+}
+
+/// Mounts an overlay that keeps, of a file or directory whose owner, mode, times, attributes or name change, just that in
+/// its upper directory: what is written is memory. Content is copied there when a file is opened for writing.
+///
+/// The kernel asks for layers that nobody else has prepared (Documentation/filesystems/overlayfs.rst): the upper one is
+/// new and empty, its attributes are hidden in the overlay, and the builder leaves them out of the image.
+fn mount_overlay(lower: &str, upper: &str, work: &str, at: &str) -> Result<()> {
+    let options = format!("lowerdir={lower},upperdir={upper},workdir={work},metacopy=on,redirect_dir=on");
+    mount("overlay", Path::new("overlay"), at, MountFlags::empty(), &options)
 }
 
 /// The squashed image alone; or, where it has not all of the mount points, joined with what it lacks.

@@ -1,6 +1,7 @@
 //! Where writes go: memory and swap, as much of them as the machine can spare.
 
 use crate::info;
+use crate::tmpfs::Capacity;
 use anyhow::{Context, Result, bail};
 use rustix::fs::{CWD, FileType, Mode, OFlags, RawMode, ResolveFlags, mkdirat, openat2};
 use rustix::io::Errno;
@@ -23,29 +24,12 @@ const MOUNT_POINTS: &[&str] = &["/proc", "/sys", "/dev"];
 /// Directories that take writes even if the root does not.
 pub const WRITABLE: &[&str] = &["/tmp", "/run"];
 
-/// How much may be written: what the image says, else half of the memory (the rest is the application's own and the
-/// kernel's) and all of the swap.
-///
-/// tmpfs's own limit matters: when it is reached, a write fails and nothing else does; when the memory is
-/// used up before, processes die.
-#[must_use]
-pub fn size(configured_mib: Option<u32>) -> u64 {
-    let info = rustix::system::sysinfo();
-    // The type of these fields is that of a machine word, which is not the same everywhere.
-    #[allow(clippy::unnecessary_cast)]
-    let (memory, swap) = (info.totalram as u64, info.totalswap as u64);
-    let unit = u64::from(info.mem_unit).max(1);
-    configured_mib.map_or((memory / 2 + swap).saturating_mul(unit), |mib| u64::from(mib) << 20)
-}
-
 /// Mounts the file system for writes.
 ///
 /// # Errors
 /// What mkdir(2) or mount(2) answer.
 pub fn mount(configured_mib: Option<u32>) -> Result<()> {
-    let size = size(configured_mib);
-    info!("root: {} MiB may be written", size >> 20);
-    let options = format!("mode=0755,size={size}");
+    let options = format!("mode=0755,{}", limits(configured_mib));
     super::mount("tmpfs", Path::new("tmpfs"), WRITES, Flags::NODEV, &options)
 }
 
@@ -54,10 +38,15 @@ pub fn mount(configured_mib: Option<u32>) -> Result<()> {
 /// # Errors
 /// What mount(2) answers.
 pub fn grow(configured_mib: Option<u32>) -> Result<()> {
-    let size = size(configured_mib);
-    info!("root: {} MiB may be written", size >> 20);
-    let options = CString::new(format!("size={size}"))?;
+    let options = CString::new(limits(configured_mib))?;
     mount_remount(WRITES, MountFlags::NODEV, options.as_c_str()).context("let the space for writes grow")
+}
+
+/// Its limits as mount(2) takes them.
+fn limits(configured_mib: Option<u32>) -> String {
+    let Capacity { bytes, inodes } = Capacity::of_machine().with_mib(configured_mib);
+    info!("root: {} MiB in {inodes} files may be written", bytes >> 20);
+    format!("size={bytes},nr_inodes={inodes}")
 }
 
 /// Makes, beside the squashed image, what a root that takes no writes must have and this one has not: mount points
@@ -173,8 +162,7 @@ pub fn make_writable(root: &OwnedFd, path: &str, number: usize) -> Result<()> {
             let at = format!("{WRITES}/{number}/joined");
             // The path inside the image may have any characters; the overlay's options may not.
             let lower = format!("/proc/self/fd/{}", inside.as_raw_fd());
-            let layers = format!("lowerdir={lower},upperdir={upper},workdir={work}");
-            super::mount("overlay", Path::new("overlay"), &at, Flags::empty(), &layers)?;
+            super::mount_overlay(&lower, &upper, &work, &at)?;
             let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
             let tree = open_tree(CWD, at.as_str(), clone).context("clone its mount")?;
             rustix::mount::unmount(at.as_str(), rustix::mount::UnmountFlags::DETACH).context("move its mount")?;

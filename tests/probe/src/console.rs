@@ -74,6 +74,12 @@ fn write_blocks(mut file: File, block: &[u8]) -> io::Result<u128> {
 /// Opens a file for writing, as a shell's `>` does, and writes a line.
 pub(crate) fn print(path: &str, text: &[&str]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).truncate(true).open(path)?;
+    file.write_all(format!("{}\n", text.join(" ")).as_bytes())
+}
+
+/// Opens a file for writing, as a shell's `>>` does, and writes a line.
+pub(crate) fn append(path: &str, text: &[&str]) -> io::Result<()> {
+    let mut file = OpenOptions::new().append(true).open(path)?;
     writeln!(file, "{}", text.join(" "))
 }
 

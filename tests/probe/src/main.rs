@@ -20,9 +20,18 @@
 //! probe swap SECONDS         waits for swap, and prints it
 //! probe write FILE           tries to make a file
 //! probe mount PATH           prints what is mounted there
+//! probe space PATH           prints how much its file system holds, in bytes and files
+//! probe grown PATH FILES     waits until it may hold so many files, and prints that
+//! probe own DIRECTORY        gives all files in it another owner, mode, time and attribute, says what that has written
+//! probe files DIRECTORY N    makes so many files in it, or as many as there may be
+//! probe rename FROM TO       renames a file or directory
+//! probe link FROM TO         makes a hard link
+//! probe worker MIB           has a child take memory and crash, says what that has written
+//! probe allow-cores          raises the limit of core files
 //! probe lines COUNT          writes numbered lines slowly, every tenth to standard error, the last without an end
 //! probe flood                writes 50 MB/s to a file and to standard output, and says how long each took
 //! probe print FILE TEXT...   writes a line into a file that is there
+//! probe append FILE TEXT...  adds a line to a file that is there
 //! probe dirty DISK MIB       writes over a disk, as far as the kernel's memory
 //! probe make-directory PATH  makes one
 //! probe knows FILESYSTEM     says whether the kernel knows it, asking for its module as mount(2) does
@@ -45,6 +54,7 @@ mod serve;
 mod settings;
 mod signals;
 mod storage;
+mod writes;
 
 use std::io;
 use std::process::ExitCode;
@@ -88,9 +98,18 @@ fn perform(words: &[String]) -> io::Result<ExitCode> {
         ["swap", seconds] => storage::swap(seconds)?,
         ["write", file] => storage::write(file),
         ["mount", path] => storage::mount(path)?,
+        ["space", path] => writes::space(path)?,
+        ["grown", path, files] => writes::grown(path, files)?,
+        ["own", directory] => writes::own(directory)?,
+        ["files", directory, count] => writes::files(directory, count)?,
+        ["rename", from, to] => std::fs::rename(from, to)?,
+        ["link", from, to] => std::fs::hard_link(from, to)?,
+        ["worker", mib] => writes::worker(mib)?,
+        ["allow-cores"] => writes::allow_cores()?,
         ["lines", count] => console::lines(count)?,
         ["flood"] => console::flood()?,
         ["print", file, ref text @ ..] => console::print(file, text)?,
+        ["append", file, ref text @ ..] => console::append(file, text)?,
         ["dirty", disk, mib] => console::dirty(disk, mib)?,
         ["make-directory", path] => std::fs::create_dir(path)?,
         ["knows", name] => storage::knows(name),

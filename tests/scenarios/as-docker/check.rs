@@ -19,7 +19,7 @@ const ACCEPTED: &[(&str, &str)] = &[
     ("process cgroup", "the recording's host has cgroups of version 1"),
     ("ability cgroup (read|made|controllers)", "the recording's host has cgroups of version 1"),
     ("(mount|directory) /sys/fs/cgroup.*", "the recording's host has cgroups of version 1"),
-    ("limit Max (core file size|locked memory|open files|pending signals|processes)", "never less than the host's own"),
+    ("limit Max (locked memory|open files|pending signals|processes)", "never less than the host's own"),
     ("mount /", "a real overlay, where Docker had one in user space"),
     ("mount /dev", "devtmpfs, where Docker copies the host's devices into a tmpfs"),
     ("mount /etc/(hosts|hostname|resolv.conf)", "files of the root itself, which a program may replace"),

@@ -6,8 +6,8 @@ use crate::process::{run, tool};
 use crate::registry::Registry;
 use crate::{nginx, workspace};
 use anyhow::{Context, Result};
-use std::collections::HashMap;
-use std::fs;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tempfile::TempDir;
@@ -111,6 +111,9 @@ fn write_image(scenario: &Scenario, layout: &Path) -> Result<()> {
     }
     let mut layout = Layout::create(layout)?;
     layout.layer(&layer.finish()?[..])?;
+    if !image.sparse.is_empty() {
+        layout.layer(&sparse_layer(&image.sparse)?[..])?;
+    }
     layout.finish(&Config {
         entrypoint: image.entrypoint.clone(),
         cmd: image.cmd.clone(),
@@ -121,4 +124,18 @@ fn write_image(scenario: &Scenario, layout: &Path) -> Result<()> {
         ports: Vec::new(),
         volumes: image.volumes.clone(),
     })
+}
+
+/// A layer of files of zeros, of so many MiB, which tar(1) does not write out.
+fn sparse_layer(files: &BTreeMap<String, u32>) -> Result<Vec<u8>> {
+    let directory = tempfile::tempdir().context("make a directory for sparse files")?;
+    for (path, mib) in files {
+        let file = directory.path().join(path);
+        let folder = file.parent().context("a file without a directory")?;
+        fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+        let made = File::create(&file).and_then(|file| file.set_len(u64::from(*mib) << 20));
+        made.with_context(|| format!("make {}", file.display()))?;
+    }
+    let options = ["--create", "--sparse", "--sort=name", "--owner=0", "--group=0", "--mode=u=rwX,go=rX", "--mtime=@0"];
+    run(tool("tar", "tar")?.args(options).arg("--directory").arg(directory.path()).arg("."))
 }

@@ -8,6 +8,7 @@
 //! [image]                         # an empty root with one static program, unless from = "nginx"
 //! program = "probe"               # package of the workspace, put at /probe; or "hello", or "" for none
 //! entrypoint = ["/probe", "say", "hello"]
+//! # sparse = { "app/data" = 300 } # files of so many MiB of zeros
 //! # cmd, env, user, cwd, stop-signal, volumes as in a Dockerfile; the folder's own root/ is laid over the program
 //!
 //! [build]
@@ -81,6 +82,7 @@ use crate::vm::{Options, Vm};
 use anyhow::{Context, Result};
 use damage::Damage;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use step::Step;
@@ -139,6 +141,8 @@ pub struct Image {
     pub stop_signal: String,
     /// VOLUME.
     pub volumes: Vec<String>,
+    /// Files of zeros, and their sizes in MiB.
+    pub sparse: BTreeMap<String, u32>,
 }
 
 impl Default for Image {
@@ -153,6 +157,7 @@ impl Default for Image {
             cwd: String::new(),
             stop_signal: String::new(),
             volumes: Vec::new(),
+            sparse: BTreeMap::new(),
         }
     }
 }

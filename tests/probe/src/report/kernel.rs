@@ -34,7 +34,7 @@ pub(super) fn wait(child: i32) -> io::Result<Ended> {
     Ok(if exited { Ended::Exited(libc::WEXITSTATUS(status)) } else { Ended::Killed(libc::WTERMSIG(status)) })
 }
 
-pub(super) fn check(result: i32) -> io::Result<i32> {
+pub(crate) fn check(result: i32) -> io::Result<i32> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
@@ -65,7 +65,7 @@ pub(super) fn mount(what: &str, kind: &str, at: &str, flags: libc::c_ulong, data
     Ok(())
 }
 
-pub(super) fn set_xattr(path: &str, name: &str, value: &[u8]) -> io::Result<()> {
+pub(crate) fn set_xattr(path: &str, name: &str, value: &[u8]) -> io::Result<()> {
     let (path, name) = (CString::new(path)?, CString::new(name)?);
     // SAFETY: two strings and a buffer with its length, which live through the call.
     check(unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) })?;

@@ -4,7 +4,7 @@
 mod abilities;
 mod devices;
 mod elf;
-mod kernel;
+pub(crate) mod kernel;
 mod process;
 
 use std::io;
