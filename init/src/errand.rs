@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::io::{Errno, ioctl_fionbio, read};
-use std::io::{self, PipeWriter};
+use std::io::PipeWriter;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A child on its errand. Its report is over when its end of the pipe is closed: by its death, or by execve(2).
@@ -26,7 +26,7 @@ impl Errand {
     /// # Errors
     /// When there can be no pipe or child.
     pub fn start(longest: usize, errand: impl FnOnce(PipeWriter) -> i32) -> Result<Self> {
-        Errand::begin(longest, |writer| sys::fork(|| errand(writer)))
+        Errand::begin(longest, |writer| sys::fork(|| errand(writer)).context("fork"))
     }
 
     /// As [`Errand::start`], but the child is PID 1 of a PID namespace of its own.
@@ -34,13 +34,14 @@ impl Errand {
     /// # Errors
     /// As there.
     pub fn start_as_pid1(longest: usize, errand: impl FnOnce(PipeWriter) -> i32) -> Result<Self> {
-        Errand::begin(longest, |writer| sys::fork_as_pid1(|| errand(writer)))
+        let fork = |writer| sys::fork_as_pid1(|| errand(writer)).context("fork into a new PID namespace");
+        Errand::begin(longest, fork)
     }
 
-    fn begin(longest: usize, fork: impl FnOnce(PipeWriter) -> io::Result<Pid>) -> Result<Self> {
-        let (reader, writer) = io::pipe().context("make a pipe")?;
+    fn begin(longest: usize, fork: impl FnOnce(PipeWriter) -> Result<Pid>) -> Result<Self> {
+        let (reader, writer) = std::io::pipe().context("make a pipe")?;
         ioctl_fionbio(&reader, true).context("make a pipe that does not block")?;
-        let pid = fork(writer).context("fork")?;
+        let pid = fork(writer)?;
         Ok(Errand { pid, pipe: reader.into(), report: Vec::new(), longest, over: false })
     }
 

@@ -19,5 +19,6 @@ pub mod process;
 pub mod qmp;
 pub mod registry;
 pub mod scenario;
+pub mod systemd;
 pub mod vm;
 pub mod workspace;
