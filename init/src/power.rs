@@ -36,11 +36,11 @@ impl fmt::Display for Asked {
 
 impl std::error::Error for Asked {}
 
-/// What signals ask of the machine's PID 1, by their numbers. A program that is PID 1 of its own reaches itself by them, and
-/// only the kernel and init's own children reach this one. The kernel sends SIGINT for ctrl-alt-del, busybox's `halt`, `poweroff`
-/// and `reboot` the next three (init/init.c), and a UPS daemon's SIGPWR means that the power is about to go. The
-/// real-time ones are systemd's (systemd(1), SIGNALS), counted from the C library's SIGRTMIN, 34: halt, power off,
-/// reboot and kexec, and the same without delay.
+/// What signals ask of the machine's PID 1, by their numbers. The application's processes reach it with `--pid1=no`
+/// only: otherwise PID 1 is their own. The kernel sends SIGINT for ctrl-alt-del, busybox's `halt`, `poweroff` and
+/// `reboot` the next three (init/init.c), and a UPS daemon's SIGPWR means that the power is about to go. The real-time
+/// ones are systemd's (systemd(1), SIGNALS), counted from the C library's SIGRTMIN, 34: halt, power off, reboot and
+/// kexec, and the same without delay.
 pub const SIGNALS: &[(i32, OnExit)] = &[
     (Signal::SIGINT as i32, OnExit::Reboot),
     (Signal::SIGUSR1 as i32, OnExit::PowerOff),
@@ -57,8 +57,8 @@ pub const SIGNALS: &[(i32, OnExit)] = &[
     (34 + 16, OnExit::Reboot),
 ];
 
-/// What a program asked for by reboot(2) as PID 1 of a namespace, or had a process of it ask for: the kernel ends it as if
-/// by SIGHUP for a reboot, and by SIGINT for a halt or power off. Nothing else ends a PID 1 by these.
+/// What a process of a PID namespace asked for by reboot(2): the kernel ends the namespace's PID 1 as if by SIGHUP for
+/// a reboot, and by SIGINT for a halt or power off. Nothing else ends a PID 1 by these two.
 #[must_use]
 pub fn asked_by_reboot(killed_by: Option<i32>) -> Option<Asked> {
     match killed_by.map(Signal::try_from) {

@@ -58,8 +58,9 @@ pub(crate) struct MachineArgs {
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     pub(crate) ulimit: Vec<NamedLimit>,
 
-    /// Run the entrypoint as PID 1, as Docker does; with no, signals have their default effect on it, and orphans are init's
-    #[arg(long, value_name = "YES|NO", num_args = 0..=1, default_value = "yes", default_missing_value = "yes", require_equals = true, action = ArgAction::Set, value_parser = yes_or_no)]
+    /// Run the entrypoint as PID 1, as Docker does; no: signals have their default effect on it, init reaps orphans
+    #[arg(long, value_name = "YES|NO", default_value = "yes", default_missing_value = "yes", value_parser = yes_or_no)]
+    #[arg(num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     pub(crate) pid1: bool,
 
     /// Take environment, arguments, host name and settings from the instance's user data: on ec2, always or never

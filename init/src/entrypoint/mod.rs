@@ -90,6 +90,8 @@ fn prepare_and_start(machine: &Machine, image: &Image, program: &str, ends: Ends
 
 /// In the child: becomes the program, or says why it cannot.
 fn run(launch: &Launch<'_>, mut words: PipeWriter) -> i32 {
+    // Init's hook ends the machine where it runs as PID 1, which this child may be, too.
+    drop(std::panic::take_hook());
     let Err(error) = launch.run();
     // If even that fails, the exit status alone must tell.
     let _ = write!(words, "{error:#}");

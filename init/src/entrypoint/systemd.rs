@@ -21,17 +21,18 @@ pub(super) fn is_named(program: &str, root: &Root) -> bool {
     }
 }
 
-/// Tells systemd that it is in a container (its "Container Interface"), unless the image does, or says that it is in none:
-/// a machine by itself it would set up once more, with its network, its clock, a terminal on the console. Docker's
-/// containers it knows by a file of Docker's.
+/// Tells systemd that it is in a container (its "Container Interface"), unless the image sets the variable itself.
+/// Otherwise systemd would set up the machine once more: its network, its clock, a terminal on the console. It knows
+/// Docker's containers by a file of Docker's.
 pub(super) fn announce_container(environment: &mut Vec<String>) {
     if lookup(environment, "container").is_none() {
         environment.push("container=nanoos".to_owned());
     }
 }
 
-/// What asks a process to stop where the image names no signal: for systemd its own, as Podman has it, since it minds no
-/// SIGTERM as PID 1 but by executing itself anew. What runs counts, not what was started: an entrypoint may be a script.
+/// The stop signal of a process whose image names none: SIGTERM, or for systemd the one that Podman sends it too,
+/// because on SIGTERM systemd only executes itself anew. The program that runs counts, not the entrypoint, which may be
+/// a script.
 #[must_use]
 pub fn stop_signal(process: Pid) -> u8 {
     match std::fs::read_link(format!("/proc/{process}/exe")) {

@@ -155,8 +155,7 @@ impl Root {
         attempt().with_context(|| format!("read {path} of the image"))
     }
 
-    /// Where a path of the image leads, if there is something; from init's own root or the application's, so that only its
-    /// end can be relied on.
+    /// The path that a path of the image leads to, without symbolic links; `None` if there is nothing.
     #[must_use]
     pub fn real_path(&self, path: &str) -> Option<PathBuf> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;

@@ -34,8 +34,8 @@
 //! probe serve                serves files over HTTP on port 80: GET /proc/self/environ; the clock as /clock
 //! ```
 //!
-//! Several may stand after one another, with `then` between them. SIGTERM ends the probe with status 143, except in a report:
-//! PID 1 of a namespace must mind signals itself.
+//! Several may stand after one another, with `then` between them. SIGTERM ends the probe with status 143: as PID 1 of a
+//! namespace it must handle that itself. A report has no such handler.
 
 mod clock;
 mod console;
