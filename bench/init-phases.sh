@@ -1,7 +1,7 @@
 #!/bin/bash
 # What init spends its time on, from the kernel's start of PID 1 to the application's: one line for each of its phases.
 #
-#   bench/init-phases.sh [--runs N] [--wall]
+#   bench/init-phases.sh [--runs N] [--wall] [-- BUILDER OPTION...]
 #
 # Machine time: QEMU counts instructions, two nanoseconds each (-icount), so a loaded host changes nothing; what a disk
 # takes to answer comes on top, and the lowest of the runs is the one that waited least. --wall measures by the host's clock instead.
@@ -17,6 +17,7 @@ while (($#)); do
         --runs) runs=${2:?--runs needs a number}; shift ;;
         --wall) clock=() ;;
         -h | --help) usage; exit ;;
+        --) shift; break ;;
         *) die "unknown option $1 (see --help)" ;;
     esac
     shift
@@ -39,7 +40,7 @@ measure() {
 make_image say up
 cargo build --quiet --package builder
 builder=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/builder
-"$builder" -d "oci:$work/image" -o "$work/disk.raw"
+"$builder" -d "$@" "oci:$work/image" -o "$work/disk.raw"
 for ((run = 1; run <= runs; run++)); do
     echo "run $run of $runs" >&2
     measure >>"$work/times"

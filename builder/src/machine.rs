@@ -32,8 +32,8 @@ pub struct Options {
     pub no_new_privileges: bool,
     /// Resource limits.
     pub limits: Limits,
-    /// Whether the program runs as PID 1 of its own namespace; else by its name.
-    pub pid1: Option<bool>,
+    /// Whether the program shares init's PID namespace, and is not PID 1 of its own.
+    pub no_pid1: bool,
     /// Where user data may come from.
     pub user_data: UserData,
     /// What becomes of a machine with bad ones.
@@ -81,9 +81,10 @@ pub fn configure(image: &str, config: &RunConfig, root: Guid, options: &Options)
         machine.cwd = format!("/{}", config.working_dir.trim_start_matches('/'));
     }
     if !config.stop_signal.is_empty() {
-        machine.stop_signal = signal::number(&config.stop_signal).with_context(|| {
+        let number = signal::number(&config.stop_signal).with_context(|| {
             format!("image {image} has STOPSIGNAL {:?}, and there is no such signal", config.stop_signal)
         })?;
+        machine.stop_signal = Some(number);
     }
     machine.entrypoint_words = config.entrypoint.len();
     // Docker takes a relative one as absolute.
@@ -104,7 +105,7 @@ fn apply(machine: &mut Image, options: &Options) {
     machine.late_modules = options.late_modules;
     machine.no_new_privileges = options.no_new_privileges;
     machine.limits = options.limits;
-    machine.pid1 = options.pid1;
+    machine.pid1 = !options.no_pid1;
     machine.user_data = options.user_data;
     machine.bad_user_data = options.bad_user_data;
     if let Some(hostname) = options.hostname {
@@ -134,7 +135,7 @@ mod tests {
         let (machine, warnings) = configured(&config).unwrap();
         assert_eq!((machine.argv, warnings), (texts(&["/a", "b", "c"]), vec![]));
         assert_eq!(machine.env, [DEFAULT_PATH]);
-        assert_eq!((machine.cwd.as_str(), machine.stop_signal), ("/", signal::TERM));
+        assert_eq!((machine.cwd.as_str(), machine.stop_signal, machine.pid1), ("/", None, true));
     }
 
     #[test]
@@ -153,7 +154,8 @@ mod tests {
         assert_eq!(machine.volumes, ["/data"]);
         assert_eq!(warnings.len(), 2);
         assert_eq!(warnings[0], "the image's environment has \"novalue\", which is not KEY=VALUE; it is left out");
-        assert_eq!((machine.cwd.as_str(), machine.user.as_str(), machine.stop_signal), ("/srv/app", "www-data:adm", 3));
+        assert_eq!((machine.cwd.as_str(), machine.user.as_str()), ("/srv/app", "www-data:adm"));
+        assert_eq!(machine.stop_signal, Some(3));
     }
 
     #[test]

@@ -32,9 +32,22 @@ impl Errand {
     /// # Errors
     /// When there can be no pipe or child.
     pub fn start(longest: usize, errand: impl FnOnce(PipeWriter) -> i32) -> Result<Self> {
+        Errand::begin(longest, |writer| sys::fork(|| errand(writer)).context("fork"))
+    }
+
+    /// As [`Errand::start`], but the child is PID 1 of a PID namespace of its own.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_as_pid1(longest: usize, errand: impl FnOnce(PipeWriter) -> i32) -> Result<Self> {
+        let fork = |writer| sys::fork_as_pid1(|| errand(writer)).context("fork into a new PID namespace");
+        Errand::begin(longest, fork)
+    }
+
+    fn begin(longest: usize, fork: impl FnOnce(PipeWriter) -> Result<Pid>) -> Result<Self> {
         let (reader, writer) = std::io::pipe().context("make a pipe")?;
         ioctl_fionbio(&reader, true).context("make a pipe that does not block")?;
-        let pid = sys::fork(|| errand(writer)).context("fork")?;
+        let pid = fork(writer)?;
         Ok(Errand { pid, pipe: reader.into(), report: Vec::new(), longest, over: false, reminder: None })
     }
 

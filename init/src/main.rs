@@ -5,7 +5,7 @@ use initramfs::image::{Image, OnExit};
 use initramfs::paths::IMAGE_JSON;
 use nanoos_init::cgroup::{self, Cgroups};
 use nanoos_init::drivers::modprobe;
-use nanoos_init::entrypoint::{self, pids};
+use nanoos_init::entrypoint;
 use nanoos_init::errand::Errand;
 use nanoos_init::log::{self, OrWarn, timed};
 use nanoos_init::machine::Machine;
@@ -99,11 +99,7 @@ fn run(machine: &mut Machine, image: &mut Image) -> Result<()> {
         if let Some(status) = machine.ended() {
             // In this order: the program's last words, then how it ended.
             shutdown::show_last_lines(machine);
-            tell_end(machine, image, status);
-            return match pids::asked(status.terminating_signal()).filter(|_| pids::is_pid1(image)) {
-                Some(how) => Err(Asked(how).into()),
-                None => Ok(()),
-            };
+            return tell_end(machine, image, status);
         }
     };
     shutdown::stop(machine, entrypoint, image);
@@ -173,16 +169,22 @@ fn wait_for_network(machine: &mut Machine) -> Result<()> {
     Ok(())
 }
 
-fn tell_end(machine: &mut Machine, image: &Image, status: WaitStatus) {
+/// An error is the program's own request to end the machine.
+fn tell_end(machine: &mut Machine, image: &Image, status: WaitStatus) -> Result<()> {
+    let program = image.argv.first().map_or("", String::as_str);
+    if let Some(asked) = power::asked_by_reboot(status.terminating_signal()).filter(|_| image.pid1) {
+        info!("power: {program} {asked}");
+        return Err(asked.into());
+    }
     machine.cgroups.iter_mut().for_each(Cgroups::on_event);
     let was_killed = status.terminating_signal() == Some(Signal::SIGKILL as i32);
     let memory = was_killed && machine.cgroups.as_ref().is_some_and(Cgroups::has_killed_lately);
-    let program = image.argv.first().map_or("", String::as_str);
     let ended = shutdown::describe(status);
     match status.exit_status() {
         Some(0) => info!("{program} {ended}"),
         _ => error!("{program} {ended}{}", if memory { ": out of memory" } else { "" }),
     }
+    Ok(())
 }
 
 /// A panic in PID 1 is a bug. The machine says so and ends as its image wants: the kernel would stand still with a panic

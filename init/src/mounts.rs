@@ -6,7 +6,10 @@ use crate::tmpfs::Capacity;
 use anyhow::{Context, Result};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags as Flags, MoveMountFlags, OpenTreeFlags, mount_remount, move_mount, open_tree};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags as Flags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsmount, fsopen, mount_remount, move_mount, open_tree,
+};
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use sys_mount::{Mount as Builder, MountFlags};
@@ -61,8 +64,13 @@ const DEV_LINKS: &[(&str, &str)] = &[
     ("/dev/core", "/proc/kcore"),
 ];
 
-/// What the application's root shares with init's: each with all that is mounted below it.
-const SHARED: &[&str] = &["/proc", "/sys", "/dev"];
+/// What the application's root shares with init's: each with all that is mounted below it. So it does [`PROC`], unless
+/// the application has one of its own.
+const SHARED: &[&str] = &["/sys", "/dev"];
+/// Where /proc is, and how it is mounted.
+const PROC: &str = "/proc";
+const PROC_FLAGS: MountAttrFlags =
+    MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NOEXEC).union(MountAttrFlags::MOUNT_ATTR_NODEV);
 
 /// Mounts what PID 1 itself cannot work without, and what the kernel offers beyond.
 ///
@@ -126,24 +134,50 @@ impl Mount {
     }
 }
 
-/// Shows the kernel's file systems inside the application's root as well.
+/// Shows the kernel's file systems inside the application's root as well; /proc only if `proc`.
 ///
 /// # Errors
 /// When the image has something at one of these paths that is not a directory: no Linux program works so.
-pub fn share_with(root: &OwnedFd) -> Result<()> {
-    for path in SHARED {
-        share(root, path).with_context(|| format!("mount {path} in the image's root"))?;
+pub fn share_with(root: &OwnedFd, proc: bool) -> Result<()> {
+    for path in SHARED.iter().chain([&PROC].into_iter().filter(|_| proc)) {
+        let shared = make_mount_point(root, path).and_then(|()| show(path, root, inside(path)));
+        shared.with_context(|| format!("mount {path} in the image's root"))?;
     }
     Ok(())
 }
 
-fn share(root: &OwnedFd, path: &str) -> Result<()> {
-    let inside = path.trim_start_matches('/');
-    match rustix::fs::mkdirat(root, inside, Mode::from_raw_mode(0o755)) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(errno) => return Err(errno).context("make the directory"),
+/// Mounts a /proc in the application's root that shows the PID namespace of the caller.
+///
+/// # Errors
+/// As [`share_with`].
+pub fn own_proc(root: impl AsFd) -> Result<()> {
+    let attempt = || -> Result<()> {
+        make_mount_point(&root, PROC)?;
+        let target = open_mount_point(&root, inside(PROC))?;
+        let proc = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC).context("open the file system")?;
+        fsconfig_create(&proc).context("make the file system")?;
+        let proc = fsmount(&proc, FsMountFlags::FSMOUNT_CLOEXEC, PROC_FLAGS).context("mount the file system")?;
+        attach(proc, target).context("attach it")
+    };
+    attempt().with_context(|| format!("mount {PROC} of the PID namespace in the image's root"))
+}
+
+fn inside(path: &str) -> &str {
+    path.trim_start_matches('/')
+}
+
+fn make_mount_point(root: impl AsFd, path: &str) -> Result<()> {
+    match rustix::fs::mkdirat(root, inside(path), Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(errno).context("make the directory"),
     }
-    show(path, root, inside)
+}
+
+/// An image may have a symbolic link there that leads anywhere: none is followed.
+fn open_mount_point(root: impl AsFd, inside: &str) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat2(root, inside, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
+        .context("the image has something there that is not a directory")
 }
 
 /// Shows a directory of init's, with all that is mounted below it, in a directory of the application's root.
@@ -151,10 +185,7 @@ fn share(root: &OwnedFd, path: &str) -> Result<()> {
 /// # Errors
 /// When there is no such directory.
 pub fn show(path: &str, root: impl AsFd, inside: &str) -> Result<()> {
-    // An image may have a symbolic link here that leads anywhere: none is followed.
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let target = openat2(root, inside, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
-        .context("the image has something there that is not a directory")?;
+    let target = open_mount_point(root, inside)?;
     let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     let tree = open_tree(CWD, path, clone).with_context(|| format!("clone the mounts below {path}"))?;
     attach(&tree, &target).context("attach them")

@@ -39,10 +39,11 @@ impl fmt::Display for Asked {
 
 impl std::error::Error for Asked {}
 
-/// What signals ask of PID 1, by their numbers: the kernel sends SIGINT for ctrl-alt-del, busybox's `halt`, `poweroff`
-/// and `reboot` the next three (init/init.c), and a UPS daemon's SIGPWR means that the power is about to go. The
-/// real-time ones are systemd's (systemd(1), SIGNALS), counted from the C library's SIGRTMIN, 34: halt, power off,
-/// reboot and kexec, and the same without delay.
+/// What signals ask of the machine's PID 1, by their numbers. The application's processes reach it with `--pid1=no`
+/// only: otherwise PID 1 is their own. The kernel sends SIGINT for ctrl-alt-del, busybox's `halt`, `poweroff` and
+/// `reboot` the next three (init/init.c), and a UPS daemon's SIGPWR means that the power is about to go. The real-time
+/// ones are systemd's (systemd(1), SIGNALS), counted from the C library's SIGRTMIN, 34: halt, power off, reboot and
+/// kexec, and the same without delay.
 pub const SIGNALS: &[(i32, OnExit)] = &[
     (Signal::SIGINT as i32, OnExit::Reboot),
     (Signal::SIGUSR1 as i32, OnExit::PowerOff),
@@ -58,6 +59,17 @@ pub const SIGNALS: &[(i32, OnExit)] = &[
     (34 + 15, OnExit::Reboot),
     (34 + 16, OnExit::Reboot),
 ];
+
+/// What a process of a PID namespace asked for by reboot(2): the kernel ends the namespace's PID 1 as if by SIGHUP for
+/// a reboot, and by SIGINT for a halt or power off. Nothing else ends a PID 1 by these two.
+#[must_use]
+pub fn asked_by_reboot(killed_by: Option<i32>) -> Option<Asked> {
+    match killed_by.map(Signal::try_from) {
+        Some(Ok(Signal::SIGHUP)) => Some(Asked(OnExit::Reboot)),
+        Some(Ok(Signal::SIGINT)) => Some(Asked(OnExit::PowerOff)),
+        _ => None,
+    }
+}
 
 /// Has ctrl-alt-del sent to init as a signal, instead of rebooting at once.
 pub fn take_ctrl_alt_del() {
@@ -173,6 +185,15 @@ mod tests {
 
     fn event(kind: u16, code: u16, value: i32) -> Vec<u8> {
         [&[0; 16][..], &kind.to_ne_bytes(), &code.to_ne_bytes(), &value.to_ne_bytes()].concat()
+    }
+
+    #[test]
+    fn what_the_kernel_makes_of_reboot_is_understood() {
+        assert_eq!(asked_by_reboot(Some(1)), Some(Asked(OnExit::Reboot)));
+        assert_eq!(asked_by_reboot(Some(2)), Some(Asked(OnExit::PowerOff)));
+        for other in [Some(9), Some(64), None] {
+            assert_eq!(asked_by_reboot(other), None);
+        }
     }
 
     #[test]

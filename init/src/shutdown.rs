@@ -1,5 +1,6 @@
 //! The way down: the application asked to stop, everything else ended, everything written.
 
+use crate::entrypoint::systemd;
 use crate::errand::in_child;
 use crate::machine::Machine;
 use crate::root::Root;
@@ -38,9 +39,10 @@ const EVERYBODY: Pid = Pid::from_raw(-1);
 /// Asks the application to stop as its image says, and kills it when its time is up.
 pub fn stop(machine: &mut Machine, entrypoint: Pid, image: &Image) {
     machine.ignore_further_requests();
-    let name = signal::name(image.stop_signal.into());
+    let number = image.stop_signal.unwrap_or_else(|| systemd::stop_signal(entrypoint));
+    let name = signal::name(number.into());
     info!("power: {name} to the application, {} s to stop", image.stop_timeout);
-    if let Err(error) = sys::kill(entrypoint, image.stop_signal) {
+    if let Err(error) = sys::kill(entrypoint, number) {
         warn!("power: send {name} to process {entrypoint}: {error}");
     }
     // A stopped process would hear it when it goes on, which nobody else will see to.

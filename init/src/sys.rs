@@ -23,7 +23,22 @@ pub fn fork(child: impl FnOnce() -> i32) -> io::Result<Pid> {
     }
 }
 
-/// Leaves namespaces for new ones (unshare(2)); a new PID namespace is for the children that come.
+/// As [`fork`], but the child is PID 1 of a PID namespace of its own.
+///
+/// # Errors
+/// What clone(2) answers.
+pub fn fork_as_pid1(child: impl FnOnce() -> i32) -> io::Result<Pid> {
+    let (flags, none) = (libc::c_long::from(libc::CLONE_NEWPID | libc::SIGCHLD), libc::c_long::from(0));
+    // SAFETY: without memory or a stack to share clone(2) is fork(2), for a process of one thread. The C library's own
+    // fork(3) would note the child's thread id; the one that it knows, init's, is the child's as well: 1.
+    match unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) } {
+        0 => std::process::exit(child()),
+        pid if pid > 0 => Ok(Pid::from_raw(i32::try_from(pid).map_err(io::Error::other)?)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Leaves namespaces for new ones (unshare(2)).
 ///
 /// # Errors
 /// What unshare(2) answers.

@@ -5,7 +5,6 @@
 
 use crate::guid::Guid;
 use crate::limits::Limits;
-use crate::signal;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,9 +29,9 @@ pub struct Image {
     /// The directory the program starts in, absolute inside the root.
     #[serde(default = "default_cwd")]
     pub cwd: String,
-    /// Number of the signal that asks the program to stop.
-    #[serde(default = "default_stop_signal")]
-    pub stop_signal: u8,
+    /// Number of the signal that asks the program to stop; without it SIGTERM, or systemd's own if that is what runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_signal: Option<u8>,
     /// Seconds between the stop signal and SIGKILL.
     #[serde(default = "default_stop_timeout")]
     pub stop_timeout: u32,
@@ -77,9 +76,9 @@ pub struct Image {
     /// Resource limits other than the defaults.
     #[serde(default)]
     pub limits: Limits,
-    /// Whether the program runs as PID 1 of a PID namespace; without it, programs named like an init do.
-    #[serde(default)]
-    pub pid1: Option<bool>,
+    /// The program is PID 1 of a PID namespace of its own.
+    #[serde(default = "default_true")]
+    pub pid1: bool,
     /// Where the machine may get its configuration from when it starts.
     #[serde(default)]
     pub user_data: UserData,
@@ -144,10 +143,6 @@ fn default_cwd() -> String {
     "/".to_owned()
 }
 
-fn default_stop_signal() -> u8 {
-    signal::TERM
-}
-
 /// Docker's own grace.
 fn default_stop_timeout() -> u32 {
     10
@@ -207,7 +202,7 @@ impl Image {
             env: Vec::new(),
             user: String::new(),
             cwd: default_cwd(),
-            stop_signal: default_stop_signal(),
+            stop_signal: None,
             stop_timeout: default_stop_timeout(),
             hostname: default_hostname(),
             root,
@@ -223,7 +218,7 @@ impl Image {
             entrypoint_words: 0,
             no_new_privileges: false,
             limits: Limits::default(),
-            pid1: None,
+            pid1: true,
             user_data: UserData::default(),
             bad_user_data: BadUserData::default(),
         }
@@ -279,7 +274,7 @@ impl Image {
         if !self.cwd.starts_with('/') || has_nul(&self.cwd) {
             return Err("cwd is not an absolute path");
         }
-        if !(1..=64).contains(&self.stop_signal) {
+        if self.stop_signal.is_some_and(|number| !(1..=64).contains(&number)) {
             return Err("stop_signal is not the number of a signal");
         }
         if !self.sysctls.keys().all(|name| is_sysctl(name)) {

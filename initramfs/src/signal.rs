@@ -42,6 +42,8 @@ const NAMES: &[(&str, u8)] = &[
 
 /// SIGTERM: what a container is stopped with when its image names no other signal.
 pub const TERM: u8 = 15;
+/// SIGRTMIN+3: what stops everything that systemd runs, and then systemd itself (systemd(1), SIGNALS).
+pub const STOP_SYSTEMD: u8 = SIGRTMIN + 3;
 
 /// The number of a signal given as `SIGQUIT`, `quit`, `3`, `RTMIN+3` or `SIGRTMAX-1`; `None` if there is no such signal.
 #[must_use]

@@ -1,8 +1,8 @@
 //! Boots real machines and looks at what they do.
 //!
 //! [`vm`] starts a machine through `qemu/boot.sh`, reads its console and presses its power button. Images
-//! come from [`oci_layout`] (one static program in an otherwise empty root) and [`nginx`] (a real one, of Debian's
-//! packages), travel through a real [`registry`], and become disks by the real builder ([`workspace`]).
+//! come from [`oci_layout`] (one static program in an otherwise empty root), [`nginx`] and [`systemd`] (real ones, of
+//! Debian's packages), travel through a real [`registry`], and become disks by the real builder ([`workspace`]).
 //! AMIs go to [`moto`].
 //! A [`lab`] is a network of the test's own with real servers in it. [`scenario`] runs what a folder of `tests/scenarios` describes.
 
@@ -19,5 +19,6 @@ pub mod process;
 pub mod qmp;
 pub mod registry;
 pub mod scenario;
+pub mod systemd;
 pub mod vm;
 pub mod workspace;

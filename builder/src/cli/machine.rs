@@ -2,7 +2,7 @@
 
 use builder::machine::{Options, RootOptions};
 use builder::sysctls::Sysctl;
-use clap::Args;
+use clap::{ArgAction, Args};
 use initramfs::image::{BadUserData, OnExit, Swap, UserData};
 use initramfs::limits::{Limits, NamedLimit};
 
@@ -58,9 +58,10 @@ pub(crate) struct MachineArgs {
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     pub(crate) ulimit: Vec<NamedLimit>,
 
-    /// Run the entrypoint as PID 1 of its own PID namespace [default: only for /init and /sbin/init]
-    #[arg(long, value_name = "YES|NO", num_args = 0..=1, default_missing_value = "yes", require_equals = true, value_parser = yes_or_no)]
-    pub(crate) pid1: Option<bool>,
+    /// Run the entrypoint as PID 1, as Docker does; no: signals have their default effect on it, init reaps orphans
+    #[arg(long, value_name = "YES|NO", default_value = "yes", default_missing_value = "yes", value_parser = yes_or_no)]
+    #[arg(num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
+    pub(crate) pid1: bool,
 
     /// Take environment, arguments, host name and settings from the instance's user data: on ec2, always or never
     #[arg(long, value_name = "WHEN", default_value = "ec2", value_parser = user_data)]
@@ -97,7 +98,7 @@ impl MachineArgs {
             late_modules: self.late_modules,
             no_new_privileges: self.no_new_privileges,
             limits,
-            pid1: self.pid1,
+            no_pid1: !self.pid1,
             user_data: self.user_data,
             bad_user_data: self.bad_user_data,
             hostname: self.hostname.clone(),

@@ -41,7 +41,8 @@ pub(crate) fn run(port: u16, kernel: Option<&Path>, progress: &Progress) -> Resu
         name: "hello".to_owned(),
         platform,
         container: hello()?,
-        options: Options::default(),
+        // The example has no handler for SIGTERM, which PID 1 must have to be ended by it.
+        options: Options { no_pid1: true, ..Options::default() },
         cmdline: cmdline::cmdline(platform.arch, None, false)?,
         kernel: find::find(kernel, platform.arch, &directory, progress)?,
         init: embedded::INIT.into(),

@@ -2,7 +2,7 @@
 //! (nothing but the standard library).
 //!
 //! It listens on port 8080, or on the port given as its argument or in the environment variable `PORT`, over
-//! IPv4 and IPv6, and answers `GET /`. SIGTERM ends it at once.
+//! IPv4 and IPv6, and answers `GET /`. SIGTERM ends it at once, unless it is PID 1: it has no handler for that.
 
 mod connection;
 mod page;

@@ -1,11 +1,11 @@
 //! The child between fork and exec: one step after the other, each with its own error.
 
 use super::diagnosis;
+use super::limits;
 use super::user::Credentials;
-use super::{limits, pids};
 use crate::console::Ends;
 use crate::root::Root;
-use crate::{sys, sysctl};
+use crate::{mounts, sys, sysctl};
 use anyhow::{Context, Result, bail};
 use initramfs::image::Image;
 use nix::errno::Errno;
@@ -49,12 +49,11 @@ impl Launch<'_> {
         // Whatever init has made of its own.
         std::fs::write("/proc/self/oom_score_adj", "0").context("be killed as any other when memory is full")?;
 
+        if self.image.pid1 {
+            mounts::own_proc(self.root)?;
+        }
         fchdir(self.root).context("enter the image's root")?;
         chroot(".").context("enter the image's root")?;
-        if pids::is_pid1(self.image) {
-            chdir("/").context("enter the image's root")?;
-            pids::mount_proc()?;
-        }
         // Root's, as Docker makes it: an image that wants it for its user has it already.
         let cwd = &self.image.cwd;
         std::fs::create_dir_all(cwd).with_context(|| format!("make working directory {cwd}"))?;

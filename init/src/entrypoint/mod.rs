@@ -3,7 +3,7 @@
 mod child;
 mod diagnosis;
 mod limits;
-pub mod pids;
+pub mod systemd;
 pub mod user;
 
 use crate::cgroup;
@@ -65,7 +65,10 @@ fn prepare_and_start(machine: &Machine, image: &Image, program: &str, ends: Ends
     };
     let credentials = Credentials::resolve(&image.user, &database("/etc/passwd")?, &database("/etc/group")?)
         .map_err(|reason| anyhow!("user {:?} of the image: {reason}", image.user))?;
-    let environment = environment(image, &credentials, machine.names().hostname());
+    let mut environment = environment(image, &credentials, machine.names().hostname());
+    if image.pid1 && systemd::is_named(program, root) {
+        systemd::announce_container(&mut environment);
+    }
     own(&ends, &credentials).context("give the application its standard output")?;
     let launch = Launch {
         root,
@@ -77,13 +80,18 @@ fn prepare_and_start(machine: &Machine, image: &Image, program: &str, ends: Ends
         credentials,
         image,
     };
-    let start = || Errand::start(LONGEST_WORDS, |words| run(&launch, words));
-    let started = if pids::is_pid1(image) { pids::in_new_namespace(start) } else { start() };
+    let child = |words| run(&launch, words);
+    let started = match image.pid1 {
+        true => Errand::start_as_pid1(LONGEST_WORDS, child),
+        false => Errand::start(LONGEST_WORDS, child),
+    };
     started.with_context(|| format!("entrypoint {program}"))
 }
 
 /// In the child: becomes the program, or says why it cannot.
 fn run(launch: &Launch<'_>, mut words: PipeWriter) -> i32 {
+    // Init's hook ends the machine where it runs as PID 1, which this child may be, too.
+    drop(std::panic::take_hook());
     let Err(error) = launch.run();
     // If even that fails, the exit status alone must tell.
     let _ = write!(words, "{error:#}");
@@ -97,10 +105,7 @@ fn environment(image: &Image, credentials: &Credentials, hostname: &str) -> Vec<
         [("PATH", DEFAULT_PATH.to_owned()), ("HOSTNAME", hostname.to_owned()), ("HOME", credentials.home.clone())];
     // An empty home counts as none (runc, `setupUser`).
     environment.retain(|entry| entry != "HOME=");
-    // By this an init knows that it runs beside a kernel that is not its own to set up (systemd, "Container Interface");
-    // it finds out that it is in Docker by a file of Docker's.
-    let container = pids::is_pid1(image).then(|| ("container", "nanoos".to_owned()));
-    for (key, value) in defaults.into_iter().chain(container) {
+    for (key, value) in defaults {
         if lookup(&environment, key).is_none() {
             environment.push(format!("{key}={value}"));
         }

@@ -14,7 +14,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use sys_mount::{Mount, MountFlags};
 use writes::WRITES;
@@ -57,7 +57,7 @@ impl Root {
         let directory = rustix::fs::open(JOINED, directory, Mode::empty()).context("open the image's root")?;
         let root = Root { directory, read_only: image.read_only, overlay_mib: image.overlay_mib };
         root.let_volumes_take_writes(&image.volumes);
-        mounts::share_with(&root.directory)?;
+        mounts::share_with(&root.directory, !image.pid1)?;
         // Over the initramfs, as switch_root(8) does it: a program whose root is not the root of its mounts counts as
         // locked into a chroot, and the kernel lets it make no user namespaces.
         rustix::mount::mount_move(JOINED, "/").context("move the image's root over the initramfs")?;
@@ -151,6 +151,14 @@ impl Root {
             Ok(Some(content))
         };
         attempt().with_context(|| format!("read {path} of the image"))
+    }
+
+    /// The path that a path of the image leads to, without symbolic links; `None` if there is nothing.
+    #[must_use]
+    pub fn real_path(&self, path: &str) -> Option<PathBuf> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let file = openat2(&self.directory, path, flags, Mode::empty(), ResolveFlags::IN_ROOT).ok()?;
+        fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
     }
 
     /// A directory inside the root, made where it is missing; symbolic links are followed as the application would.

@@ -7,10 +7,12 @@
 //! probe kernel-log           prints the kernel's log with its time stamps, up to this moment
 //! probe wait                 waits for ever
 //! probe signal PID SIGNAL    sends a signal, to itself where PID is self
+//! probe hear SIGNAL          has a child send it to PID 1, which the probe is, and says when it arrives
+//! probe adopt                leaves an orphan to PID 1, which the probe is, reaps it, and says so
 //! probe leave-child          leaves a child that says when SIGTERM comes, and goes on
 //! probe ignore SIGNAL...     ignores signals from here on
 //! probe crash SIGNAL         dies of it
-//! probe cat FILE             prints a file
+//! probe cat FILE             prints a file, a line for each NUL
 //! probe list DIRECTORY       prints the names in it, sorted
 //! probe fill FILE            writes until there is no space left, says so, removes it
 //! probe eat-memory           takes memory until the kernel ends it
@@ -41,7 +43,8 @@
 //! probe serve                serves files over HTTP on port 80: GET /proc/self/environ; the clock as /clock
 //! ```
 //!
-//! Several may stand after one another, with `then` between them.
+//! Several may stand after one another, with `then` between them. SIGTERM ends the probe with status 143: as PID 1 of a
+//! namespace it must handle that itself. A report has no such handler.
 
 mod clock;
 mod console;
@@ -61,6 +64,11 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if !arguments.iter().any(|word| word == "report")
+        && let Err(error) = signals::end_by_sigterm()
+    {
+        println!("probe: {error}");
+    }
     let mut status = ExitCode::SUCCESS;
     for words in arguments.split(|word| word == "then") {
         match perform(words) {
@@ -84,11 +92,13 @@ fn perform(words: &[String]) -> io::Result<ExitCode> {
         ["wait"] => loop {
             std::thread::park();
         },
+        ["hear", signal] => signals::hear(signal)?,
+        ["adopt"] => signals::adopt()?,
         ["leave-child"] => signals::leave_child()?,
         ["signal", process, signal] => signals::send(process, signal)?,
         ["ignore", ref names @ ..] => signals::ignore(names)?,
         ["crash", signal] => signals::crash(signal)?,
-        ["cat", file] => print!("{}", String::from_utf8_lossy(&std::fs::read(file)?)),
+        ["cat", file] => print!("{}", String::from_utf8_lossy(&std::fs::read(file)?).replace('\0', "\n")),
         ["list", directory] => list(directory)?,
         ["fill", file] => exhaust::fill(file)?,
         ["eat-memory"] => exhaust::memory(),

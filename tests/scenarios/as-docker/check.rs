@@ -34,7 +34,7 @@ const ACCEPTED: &[(&str, &str)] = &[
         "the host's",
     ),
     ("device /dev/(vd|sd|nvme|ng|dm-)[a-z0-9]*", "the machine's disks"),
-    ("device /dev/(hpet|hwrng|input/.*|mapper/control|rtc.*|ptp.*|ttyS\\d+|random)", "the machine's hardware"),
+    ("device /dev/(efi_test|hpet|hwrng|input/.*|mapper/control|rtc.*|ptp.*|ttyS\\d+|random)", "the machine's hardware"),
     ("device /dev/(tty|vcs[au]?)\\d*", "the machine has no screen"),
     ("device /dev/loop\\d+", "made when one is asked for, by /dev/loop-control"),
     ("setting net/ipv4/ip_forward", "the Docker daemon forwards for its containers, a machine has none"),

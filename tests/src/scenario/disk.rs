@@ -4,7 +4,7 @@ use super::{Base, Kernel, Scenario};
 use crate::oci_layout::{Config, Layer, Layout};
 use crate::process::{run, tool};
 use crate::registry::Registry;
-use crate::{nginx, workspace};
+use crate::{nginx, systemd, workspace};
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -85,6 +85,7 @@ fn make(scenario: &Scenario, directory: &Path) -> Result<PathBuf> {
             run(command.arg(format!("oci:{}", layout.display())))?;
             fs::remove_dir_all(layout).context("remove the image")?;
         }
+        Base::Systemd => drop(run(command.arg(format!("oci:{}", systemd::layout()?.display())))?),
         Base::Nginx => {
             let registry = Registry::start()?;
             registry.push(&nginx::layout()?, "library/nginx:latest")?;

@@ -5,7 +5,7 @@
 //! ```toml
 //! about = "What this proves, in one sentence."
 //!
-//! [image]                         # an empty root with one static program, unless from = "nginx"
+//! [image]                         # an empty root with one static program, unless from = "nginx" or "systemd"
 //! program = "probe"               # package of the workspace, put at /probe; or "hello", or "" for none
 //! entrypoint = ["/probe", "say", "hello"]
 //! # sparse = { "app/data" = 300 } # files of so many MiB of zeros
@@ -171,6 +171,8 @@ pub enum Base {
     Scratch,
     /// [`crate::nginx`], pulled by its plain name from a registry.
     Nginx,
+    /// [`crate::systemd`].
+    Systemd,
 }
 
 /// How the builder is called.

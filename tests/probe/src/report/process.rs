@@ -54,6 +54,8 @@ pub(super) fn print() -> io::Result<()> {
     }
     println!("process cwd: {}", std::env::current_dir()?.display());
     println!("process argv: {:?}", std::env::args().collect::<Vec<_>>());
+    println!("process number: {}", std::process::id());
+    println!("process 1 has this environment: {}", fs::read("/proc/1/environ")? == fs::read("/proc/self/environ")?);
     println!("process oom_score_adj: {}", read("/proc/self/oom_score_adj"));
     println!("process session leader: {}", is_session_leader());
     println!("process cgroup: {}", read("/proc/self/cgroup").lines().next_back().unwrap_or_default());
