@@ -3,7 +3,7 @@
 use crate::manifest::RunConfig;
 use anyhow::{Context, Result, ensure};
 use initramfs::guid::Guid;
-use initramfs::image::{BadUserData, Image, OnExit, Swap, UserData};
+use initramfs::image::{BadUserData, Image, MissingMetadata, OnExit, Swap, UserData};
 use initramfs::limits::Limits;
 use initramfs::signal;
 use std::collections::BTreeMap;
@@ -38,6 +38,8 @@ pub struct Options {
     pub user_data: UserData,
     /// What becomes of a machine with bad ones.
     pub bad_user_data: BadUserData,
+    /// What becomes of a machine whose metadata service does not answer.
+    pub missing_metadata: MissingMetadata,
     /// The machine's name until the network tells another.
     pub hostname: Option<String>,
     /// Seconds between the stop signal and SIGKILL; else Docker's ten.
@@ -107,6 +109,7 @@ fn apply(machine: &mut Image, options: &Options) {
     machine.pid1 = options.pid1;
     machine.user_data = options.user_data;
     machine.bad_user_data = options.bad_user_data;
+    machine.missing_metadata = options.missing_metadata;
     if let Some(hostname) = options.hostname {
         machine.hostname = hostname;
     }

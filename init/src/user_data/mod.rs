@@ -53,30 +53,40 @@ pub fn is_wanted(image: &Image) -> bool {
     }
 }
 
+/// Why a machine is without its user data.
+enum Fault {
+    /// They cannot be acted on, or may not be asked for.
+    Bad(String),
+    /// Nobody has said whether there are any.
+    NoAnswer(String),
+}
+
 /// Where the machine asks for user data: does so, and changes its image's configuration and its name by them.
 ///
 /// # Errors
-/// When they cannot be acted on and the image wants no machine without; [`crate::power::Asked`].
+/// When they cannot be acted on, or nobody answers, and the image wants no machine without; [`crate::power::Asked`].
 pub fn configure(machine: &mut Machine, image: &mut Image) -> Result<()> {
     if !is_wanted(image) {
         return Ok(());
     }
-    let problem = match timed("user data", || take(machine, image))? {
+    let (problem, is_fatal) = match timed("user data", || take(machine, image))? {
         Ok(()) => return Ok(()),
-        Err(problem) => problem,
+        Err(Fault::Bad(problem)) => (problem, image.bad_user_data == BadUserData::Halt),
+        Err(Fault::NoAnswer(problem)) => (problem, image.missing_metadata == MissingMetadata::Halt),
     };
-    match image.bad_user_data {
-        BadUserData::Halt => bail!("user data: {problem}"),
-        BadUserData::Ignore => error!("user data: {problem}; the application starts without them"),
+    if is_fatal {
+        bail!("user data: {problem}");
     }
+    error!("user data: {problem}; the application starts without them");
     Ok(())
 }
 
 /// The inner result is the image's choice, the outer one is not.
-fn take(machine: &mut Machine, image: &mut Image) -> Result<Result<(), String>> {
+fn take(machine: &mut Machine, image: &mut Image) -> Result<Result<(), Fault>> {
     let with_hostname = machine.network.names().iter().all(|told| told.hostname.is_none());
     debug!("user data: asking the metadata service");
-    let deadline = Instant::now() + imds::DEADLINE;
+    let wait = machine.drivers.cmdline.metadata_wait().unwrap_or(imds::DEADLINE);
+    let deadline = Instant::now() + wait;
     // The report has a line more than the data themselves.
     let errand = Errand::start(2 * LONGEST, |mut pipe| {
         let answer = imds::fetch(with_hostname, deadline - LAST_WORDS);
@@ -92,15 +102,20 @@ fn take(machine: &mut Machine, image: &mut Image) -> Result<Result<(), String>> 
             info!("user data: none");
             return Ok(Ok(()));
         }
-        Data::Bad(problem) => return Ok(Err(problem)),
-        Data::Unknown(problem) => return Ok(Err(format!("no answer from the metadata service: {problem}"))),
+        Data::Bad(problem) => return Ok(Err(Fault::Bad(problem))),
+        Data::Unknown(problem) => {
+            let seconds = wait.as_secs();
+            let problem = format!("no answer from the metadata service in {seconds} s: {problem}");
+            return Ok(Err(Fault::NoAnswer(problem)));
+        }
     };
-    Ok(parse(&text).and_then(|data| {
+    let applied = parse(&text).and_then(|data| {
         let hostname = data.hostname.clone();
         data.apply(image)?;
         hostname.into_iter().for_each(|hostname| machine.rename(hostname, true));
         Ok(())
-    }))
+    });
+    Ok(applied.map_err(Fault::Bad))
 }
 
 /// Reads user data as the metadata service gives them.
