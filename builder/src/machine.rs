@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use initramfs::guid::Guid;
 use initramfs::image::{BadUserData, Image, MissingMetadata, OnExit, Swap, UserData};
 use initramfs::limits::Limits;
-use initramfs::signal;
+use initramfs::{environment, signal};
 use std::collections::BTreeMap;
 
 /// What Docker gives a container whose image sets no PATH (moby, `oci/defaults.go`).
@@ -67,10 +67,10 @@ pub fn configure(image: &str, config: &RunConfig, root: Guid, options: &Options)
     );
     let mut machine = Image::new(argv, root);
     let mut warnings = Vec::new();
-    for entry in &config.env {
+    for entry in environment::unique(config.env.iter().cloned()) {
         // Docker drops these as well, without a word.
-        if entry.find('=').is_some_and(|at| at > 0) {
-            machine.env.push(entry.clone());
+        if environment::key(&entry).is_some() {
+            machine.env.push(entry);
         } else {
             warnings.push(format!("the image's environment has {entry:?}, which is not KEY=VALUE; it is left out"));
         }

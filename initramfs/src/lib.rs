@@ -6,6 +6,7 @@
 
 #[cfg(feature = "pack")]
 pub mod cpio;
+pub mod environment;
 pub mod guid;
 pub mod image;
 pub mod limits;

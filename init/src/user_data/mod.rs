@@ -15,7 +15,8 @@ use crate::platform::is_ec2;
 use crate::{debug, error, info};
 use answer::{Answer, Data};
 use anyhow::{Result, bail};
-use initramfs::image::{BadUserData, Image, UserData as When, is_sysctl};
+use initramfs::image::{BadUserData, Image, MissingMetadata, UserData as When, is_sysctl};
+use initramfs::environment;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -246,17 +247,16 @@ impl UserData {
     /// # Errors
     /// When the arguments leave no program to run. The image is as it was then.
     pub fn apply(self, image: &mut Image) -> Result<(), String> {
-        if let Some(args) = self.args {
-            let argv: Vec<String> = image.entrypoint().iter().cloned().chain(args).collect();
-            if argv.first().is_none_or(String::is_empty) {
-                return Err("args names no program, and the image has no ENTRYPOINT that would".to_owned());
-            }
-            image.argv = argv;
+        let argv = match self.args {
+            Some(args) => image.entrypoint().iter().cloned().chain(args).collect(),
+            None => image.argv.clone(),
+        };
+        if argv.first().is_none_or(String::is_empty) {
+            return Err("args names no program, and the image has no ENTRYPOINT that would".to_owned());
         }
-        for (key, value) in self.env {
-            image.env.retain(|entry| entry.split_once('=').is_none_or(|(name, _)| name != key));
-            image.env.push(format!("{key}={value}"));
-        }
+        let variables = self.env.into_iter().map(|(key, value)| format!("{key}={value}"));
+        let env = environment::unique(image.env.iter().cloned().chain(variables));
+        (image.argv, image.env) = (argv, env);
         image.sysctls.extend(self.sysctls);
         image.stop_timeout = self.stop_timeout.unwrap_or(image.stop_timeout);
         Ok(())
@@ -342,8 +342,18 @@ mod tests {
         let data = parse(br#"{"env":{"A":"1","C":"2"},"args":["-v"],"sysctls":{"vm.x":"1"},"stopTimeout":5}"#).unwrap();
         data.apply(&mut image).unwrap();
         assert_eq!(image.argv, ["nginx", "-v"]);
-        assert_eq!(image.env, ["B=0", "A=1", "C=2"]);
+        assert_eq!(image.env, ["A=1", "B=0", "C=2"]);
         assert_eq!((image.sysctls.len(), image.stop_timeout), (1, 5));
+    }
+
+    #[test]
+    fn of_a_variable_that_is_there_twice_the_last_one_counts() {
+        let mut image = image();
+        image.env = ["A=0", "A=1", "B=0"].map(str::to_owned).to_vec();
+        parse(b"B=1\nB=2\nC=1\n").unwrap().apply(&mut image).unwrap();
+        assert_eq!(image.env, ["A=1", "B=2", "C=1"]);
+        parse(b"A=2\n").unwrap().apply(&mut image).unwrap();
+        assert_eq!(image.env, ["A=2", "B=2", "C=1"]);
     }
 
     #[test]
