@@ -217,7 +217,11 @@ fn images_that_can_be_no_machine_are_refused_by_name() {
         at("a", &good(), "{}"),
         "builder: image oci:a has neither ENTRYPOINT nor CMD, and a machine needs a program to run: name one with --entrypoint, or set it in the image"
     );
-    assert!(at("b", &good(), r#"{"Cmd":["/app"],"StopSignal":"SIGNOPE"}"#).contains("STOPSIGNAL \"SIGNOPE\""));
+    let long = format!(r#"{{"Cmd":["/app"],"Env":["A={}"]}}"#, "x".repeat(140_000));
+    assert_eq!(
+        at("b", &good(), &long),
+        "builder: the application could not be started: the variable A has 140002 bytes with its name, and Linux takes 131071 at most in one; give it to the program in a file of the image"
+    );
     assert!(at("c", &[("application/wasm", tar.clone())], "{}").contains("has media type \"application/wasm\""));
     assert!(at("d", &[], "{}").contains("the image has no layers"));
     let damaged = dir.path().join("e");

@@ -85,6 +85,9 @@ pub struct Image {
     /// What a machine does whose user data cannot be acted on.
     #[serde(default)]
     pub bad_user_data: BadUserData,
+    /// What a machine does that asks for its user data, and is not answered.
+    #[serde(default)]
+    pub missing_metadata: MissingMetadata,
 }
 
 /// The volume that becomes swap. It is used only where it is provably this one, and holds nothing.
@@ -122,6 +125,17 @@ pub enum BadUserData {
     Ignore,
     /// It ends, as if its program had.
     Halt,
+}
+
+/// What becomes of a machine that nobody has told whether it has user data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MissingMetadata {
+    /// It ends, as if its program had: a program without its configuration may do harm.
+    #[default]
+    Halt,
+    /// It starts its program without them.
+    Ignore,
 }
 
 /// What the machine does when its program ends, whether well or badly.
@@ -221,6 +235,7 @@ impl Image {
             pid1: true,
             user_data: UserData::default(),
             bad_user_data: BadUserData::default(),
+            missing_metadata: MissingMetadata::default(),
         }
     }
 

@@ -4,8 +4,10 @@
 //! ([`paths`]), the image's configuration ([`image`]), how a partition is recognised ([`guid`]), and a swap volume ([`swap_mark`]).
 //! Behind the feature `pack` stands the writer that makes the initramfs itself ([`cpio`]).
 
+pub mod arguments;
 #[cfg(feature = "pack")]
 pub mod cpio;
+pub mod environment;
 pub mod guid;
 pub mod image;
 pub mod limits;

@@ -2,6 +2,7 @@
 
 use crate::bounded::VARIABLES;
 use anyhow::{Context, Result, bail};
+use initramfs::environment;
 use std::path::Path;
 
 /// What becomes of one variable.
@@ -31,13 +32,6 @@ impl Variable {
             Some(value) => Variable::Set(format!("{key}={value}")),
             None => Variable::Unset(key.to_owned()),
         })
-    }
-
-    fn key(&self) -> &str {
-        match self {
-            Variable::Set(entry) => key(entry),
-            Variable::Unset(key) => key,
-        }
     }
 }
 
@@ -79,17 +73,12 @@ fn parse_file(bytes: &[u8], own: impl Fn(&str) -> Option<String>) -> Result<Vec<
 /// Changes an environment: a variable that is there keeps its place, another comes last.
 pub fn merge(environment: &mut Vec<String>, changes: &[Variable]) {
     for change in changes {
-        let place = environment.iter().position(|entry| key(entry) == change.key());
-        match (change, place) {
-            (Variable::Set(entry), Some(place)) => environment[place].clone_from(entry),
-            (Variable::Set(entry), None) => environment.push(entry.clone()),
-            (Variable::Unset(gone), _) => environment.retain(|entry| key(entry) != gone),
+        match change {
+            Variable::Set(entry) => environment.push(entry.clone()),
+            Variable::Unset(gone) => environment.retain(|entry| environment::key(entry) != Some(gone)),
         }
     }
-}
-
-fn key(entry: &str) -> &str {
-    entry.split_once('=').map_or(entry, |(key, _)| key)
+    *environment = environment::unique(std::mem::take(environment));
 }
 
 #[cfg(test)]
@@ -135,5 +124,19 @@ mod tests {
         let changes = [set("A=1"), set("C=1"), Variable::Unset("B".to_owned()), set("A=2"), set("PATH=")];
         merge(&mut environment, &changes);
         assert_eq!(environment, ["PATH=", "A=2", "C=1"]);
+    }
+
+    #[test]
+    fn what_the_user_says_beats_all_that_an_image_says() {
+        let image = || ["A=0", "PATH=/bin1", "A=1", "PATH=/bin2"].map(str::to_owned).to_vec();
+        let merged = |changes: &[Variable]| {
+            let mut environment = image();
+            merge(&mut environment, changes);
+            environment
+        };
+        assert_eq!(merged(&[]), ["A=1", "PATH=/bin2"]);
+        assert_eq!(merged(&[set("A=mine")]), ["A=mine", "PATH=/bin2"]);
+        assert_eq!(merged(&[Variable::Unset("A".to_owned())]), ["PATH=/bin2"]);
+        assert_eq!(merged(&[Variable::Unset("A".to_owned()), set("A=mine")]), ["PATH=/bin2", "A=mine"]);
     }
 }

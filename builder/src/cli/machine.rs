@@ -3,7 +3,7 @@
 use builder::machine::{Options, RootOptions};
 use builder::sysctls::Sysctl;
 use clap::{ArgAction, Args};
-use initramfs::image::{BadUserData, OnExit, Swap, UserData};
+use initramfs::image::{BadUserData, MissingMetadata, OnExit, Swap, UserData};
 use initramfs::limits::{Limits, NamedLimit};
 
 /// The least and the most that a swap volume has, in MiB: its mark takes two ([`initramfs::swap_mark`]), and swap's own
@@ -71,6 +71,10 @@ pub(crate) struct MachineArgs {
     #[arg(long, value_name = "WHAT", default_value = "ignore", value_parser = bad_user_data)]
     pub(crate) bad_user_data: BadUserData,
 
+    /// What to do where the metadata service says nothing for two minutes: halt, or ignore it
+    #[arg(long, value_name = "WHAT", default_value = "halt", value_parser = missing_metadata)]
+    pub(crate) missing_metadata: MissingMetadata,
+
     /// The machine's name until the network tells another [default: localhost]
     #[arg(long, value_name = "NAME", value_parser = hostname)]
     pub(crate) hostname: Option<String>,
@@ -101,6 +105,7 @@ impl MachineArgs {
             no_pid1: !self.pid1,
             user_data: self.user_data,
             bad_user_data: self.bad_user_data,
+            missing_metadata: self.missing_metadata,
             hostname: self.hostname.clone(),
             stop_timeout: self.stop_timeout,
         }
@@ -144,6 +149,14 @@ fn bad_user_data(text: &str) -> Result<BadUserData, String> {
         "ignore" => Ok(BadUserData::Ignore),
         "halt" => Ok(BadUserData::Halt),
         _ => Err("it is ignore or halt".to_owned()),
+    }
+}
+
+fn missing_metadata(text: &str) -> Result<MissingMetadata, String> {
+    match text {
+        "halt" => Ok(MissingMetadata::Halt),
+        "ignore" => Ok(MissingMetadata::Ignore),
+        _ => Err("it is halt or ignore".to_owned()),
     }
 }
 

@@ -4,7 +4,7 @@ use super::index::canonical;
 use std::fs;
 use std::time::Duration;
 
-/// How long a disk may be waited for at the most, seconds: nobody means more.
+/// How long anything may be waited for at the most, seconds: nobody means more.
 const LONGEST_WAIT: u64 = 3600;
 
 /// The kernel command line. It carries parameters of modules as `module.parameter=value`: the kernel applies those of
@@ -47,7 +47,17 @@ impl Cmdline {
     /// `nanoos.disk_wait=SECONDS`: how long the user wants the disk with the root to be waited for.
     #[must_use]
     pub fn disk_wait(&self) -> Option<Duration> {
-        let value = words(&self.0).filter_map(|word| word.strip_prefix("nanoos.disk_wait=")).next_back()?;
+        self.wait("nanoos.disk_wait=")
+    }
+
+    /// `nanoos.metadata_wait=SECONDS`: how long the user wants the instance's metadata to be waited for.
+    #[must_use]
+    pub fn metadata_wait(&self) -> Option<Duration> {
+        self.wait("nanoos.metadata_wait=")
+    }
+
+    fn wait(&self, parameter: &str) -> Option<Duration> {
+        let value = words(&self.0).filter_map(|word| word.strip_prefix(parameter)).next_back()?;
         value.parse().ok().map(|seconds: u64| Duration::from_secs(seconds.min(LONGEST_WAIT)))
     }
 }
@@ -100,6 +110,11 @@ mod tests {
         assert_eq!(cmdline("nanoos.disk_wait=99999999").disk_wait(), Some(Duration::from_secs(LONGEST_WAIT)));
         assert_eq!(cmdline("nanoos.disk_wait=soon").disk_wait(), None);
         assert_eq!(cmdline("quiet").disk_wait(), None);
+        let both = cmdline("nanoos.metadata_wait=3 nanoos.disk_wait=5");
+        assert_eq!(
+            (both.metadata_wait(), both.disk_wait()),
+            (Some(Duration::from_secs(3)), Some(Duration::from_secs(5)))
+        );
     }
 
     proptest! {

@@ -13,6 +13,7 @@ use crate::machine::Machine;
 use crate::{info, warn};
 use anyhow::{Context, Result, anyhow, bail};
 use child::Launch;
+use initramfs::environment;
 use initramfs::image::Image;
 use nix::unistd::Pid;
 use rustix::fs::Uid;
@@ -100,7 +101,7 @@ fn run(launch: &Launch<'_>, mut words: PipeWriter) -> i32 {
 
 /// The image's environment, and what Docker adds where the image has none of it.
 fn environment(image: &Image, credentials: &Credentials, hostname: &str) -> Vec<String> {
-    let mut environment = image.env.clone();
+    let mut environment = environment::unique(image.env.iter().cloned());
     let defaults =
         [("PATH", DEFAULT_PATH.to_owned()), ("HOSTNAME", hostname.to_owned()), ("HOME", credentials.home.clone())];
     // An empty home counts as none (runc, `setupUser`).
@@ -166,6 +167,9 @@ mod tests {
         let own = ["PATH=/bin", "HOSTNAME=", "HOME=/x"];
         assert_eq!(environment(&image(&own), &credentials, "box"), own);
         assert_eq!(environment(&image(&["HOME="]), &credentials, "box").last().unwrap(), "HOME=/root");
+        let twice = ["PATH=/bin1", "HOME=/x", "PATH=/bin2", "HOSTNAME=x", "HOME="];
+        let expected = ["PATH=/bin2", "HOSTNAME=x", "HOME=/root"];
+        assert_eq!(environment(&image(&twice), &credentials, "box"), expected);
     }
 
     #[test]

@@ -1,15 +1,12 @@
 //! Network links, their addresses and routes: requests to the kernel over netlink (rtnetlink(7)).
 
 use super::netlink::{
-    AF_INET, AF_INET6, AF_UNSPEC, IFA_ADDRESS, IFA_BROADCAST, IFA_CACHEINFO, IFA_FLAGS, IFA_LOCAL, NLM_F_CREATE,
-    NLM_F_REPLACE, RTM_DELADDR, RTM_DELROUTE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE, Request, messages,
+    AF_INET, AF_INET6, AF_UNSPEC, Channel, IFA_ADDRESS, IFA_BROADCAST, IFA_CACHEINFO, IFA_FLAGS, IFA_LOCAL,
+    NLM_F_CREATE, NLM_F_REPLACE, RTM_DELADDR, RTM_DELROUTE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE, Request,
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use rustix::io::Errno;
-use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, sendto, socket_with};
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::os::fd::OwnedFd;
 
 /// IFF_UP (netdevice(7)).
 const UP: u32 = 1;
@@ -35,10 +32,7 @@ const IFA_F_NODAD: u32 = 2;
 
 /// A way to the kernel's network configuration.
 #[derive(Debug)]
-pub struct Links {
-    socket: OwnedFd,
-    sequence: u32,
-}
+pub struct Links(Channel);
 
 /// An IPv4 address on a link, with its network's prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,10 +81,7 @@ impl Links {
     /// # Errors
     /// When a kernel has no networking.
     pub fn open() -> Result<Self> {
-        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)
-            .context("open a netlink socket")?;
-        bind(&socket, &SocketAddrNetlink::new(0, 0)).context("bind the netlink socket")?;
-        Ok(Links { socket, sequence: 0 })
+        Channel::open(None).map(Links)
     }
 
     /// Switches a link on.
@@ -170,21 +161,7 @@ impl Links {
     }
 
     fn request(&mut self, request: Request) -> Result<()> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let message = request.finish(self.sequence);
-        sendto(&self.socket, &message, SendFlags::empty(), &SocketAddrNetlink::new(0, 0)).context("ask the kernel")?;
-        let mut buffer = [0; 4096];
-        loop {
-            let (length, _) = recv(&self.socket, &mut buffer[..], RecvFlags::empty()).context("hear the kernel")?;
-            let answer = buffer.get(..length).and_then(|bytes| messages(bytes).next());
-            match answer.and_then(|answer| Some((answer.sequence, answer.error()?))) {
-                // The answer to an earlier request that was given up.
-                Some((sequence, _)) if sequence != self.sequence => {}
-                Some((_, 0)) => return Ok(()),
-                Some((_, errno)) => return Err(Errno::from_raw_os_error(errno).into()),
-                None => bail!("the kernel answered something else than yes or no"),
-            }
-        }
+        self.0.ask(request).map(drop)
     }
 }
 

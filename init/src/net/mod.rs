@@ -3,6 +3,7 @@
 pub mod dhcp4;
 pub mod dhcp6;
 pub mod domain;
+mod ethtool;
 mod ipv4;
 mod ipv6;
 pub mod link;
@@ -12,6 +13,7 @@ mod netlink;
 pub mod news;
 mod settle;
 
+use crate::errand::Errand;
 use crate::log::OrWarn;
 use crate::{error, info, warn};
 use dhcp4::client::Moment;
@@ -41,6 +43,8 @@ pub struct Network {
     links: Option<Links>,
     news: Option<Listener>,
     nics: Vec<Nic>,
+    /// Cards that something is set of before they are switched on.
+    prepared: Vec<(Card, Errand)>,
     changed: bool,
     /// When the first card could be used.
     first: Option<Moment>,
@@ -53,6 +57,8 @@ pub struct Network {
 pub enum Socket {
     /// The kernel's news.
     News,
+    /// The child that prepares a card, by its number.
+    Preparation(usize),
     /// A card's way to DHCP servers, by the card's number.
     Dhcp4(usize),
     /// A card's way to DHCPv6 servers, by the card's number.
@@ -91,7 +97,8 @@ impl Network {
             links.up(1).or_warn("network: lo");
         }
         let news = Listener::open().or_warn("network");
-        Network { start: Instant::now(), links, news, nics: Vec::new(), changed: true, first: None, told: false }
+        let start = Instant::now();
+        Network { start, links, news, nics: Vec::new(), prepared: Vec::new(), changed: true, first: None, told: false }
     }
 
     /// Takes in the cards that are there now, in the order in which the kernel found them.
@@ -110,12 +117,24 @@ impl Network {
     pub fn adopt(&mut self, name: &str) {
         let Some(mut card) = hardware(name) else { return };
         // By its index: the application may have given it another name.
-        if self.nics.iter().any(|nic| nic.card.link == card.link) {
+        if self.cards().any(|known| known.link == card.link) {
             return;
         }
-        let Some(links) = &mut self.links else { return };
-        let is_free = |metric: &u32| self.nics.iter().all(|nic| nic.card.metric != *metric);
+        let is_free = |metric: &u32| self.cards().all(|known| known.metric != *metric);
         card.metric = (FIRST_METRIC..).find(is_free).unwrap_or(FIRST_METRIC);
+        match ethtool::prepare(name) {
+            Some(errand) => self.prepared.push((card, errand)),
+            None => self.switch_on(card),
+        }
+    }
+
+    /// All that were taken in, whether they are switched on already or not.
+    fn cards(&self) -> impl Iterator<Item = &Card> {
+        self.nics.iter().map(|nic| &nic.card).chain(self.prepared.iter().map(|(card, _)| card))
+    }
+
+    fn switch_on(&mut self, card: Card) {
+        let Some(links) = &mut self.links else { return };
         let now = self.start.elapsed();
         let ipv6 = Ipv6::new(&card, now);
         if links.up(card.link).or_warn(&card.what).is_none() {
@@ -123,14 +142,17 @@ impl Network {
         }
         info!("{} is up", card.what);
         self.nics.push(Nic { ipv4: Ipv4::new(&card, now), ipv6, card, ready: false });
+        // One that was prepared for longer may be an earlier one.
+        self.nics.sort_by_key(|nic| nic.card.metric);
         self.on_time();
     }
 
     /// Forgets a card that is gone, with its lease.
     pub fn forget(&mut self, link: u32) {
-        let before = self.nics.len();
+        let before = self.cards().count();
         self.nics.retain(|nic| nic.card.link != link);
-        if self.nics.len() != before {
+        self.prepared.retain(|(card, _)| card.link != link);
+        if self.cards().count() != before {
             info!("network: link {link} is gone");
             self.changed = true;
         }
@@ -139,11 +161,13 @@ impl Network {
     /// The sockets to wait on.
     pub fn sockets(&self) -> impl Iterator<Item = (Socket, BorrowedFd<'_>)> {
         let news = self.news.iter().map(|news| (Socket::News, news.as_fd()));
+        let prepared = self.prepared.iter().enumerate();
+        let prepared = prepared.map(|(number, (_, errand))| (Socket::Preparation(number), errand.as_fd()));
         let ipv4 = self.nics.iter().enumerate();
         let ipv4 = ipv4.filter_map(|(number, nic)| Some((Socket::Dhcp4(number), nic.ipv4.socket()?)));
         let ipv6 = self.nics.iter().enumerate();
         let ipv6 = ipv6.filter_map(|(number, nic)| Some((Socket::Dhcp6(number), nic.ipv6.socket()?)));
-        news.chain(ipv4).chain(ipv6)
+        news.chain(prepared).chain(ipv4).chain(ipv6)
     }
 
     /// When [`Network::on_time`] wants to be called next.
@@ -173,12 +197,22 @@ impl Network {
         let now = self.start.elapsed();
         match socket {
             Socket::News => self.on_news(now),
+            Socket::Preparation(number) => self.on_prepared(number),
             Socket::Dhcp4(number) => {
                 self.with(number, |Nic { card, ipv4, .. }, links| ipv4.on_socket(card, links, now));
             }
             Socket::Dhcp6(number) => {
                 self.with(number, |Nic { card, ipv6, .. }, links| ipv6.on_socket(card, links, now));
             }
+        }
+    }
+
+    fn on_prepared(&mut self, number: usize) {
+        let Some((_, errand)) = self.prepared.get_mut(number) else { return };
+        errand.on_readable();
+        if errand.is_over() {
+            let (card, _) = self.prepared.remove(number);
+            self.switch_on(card);
         }
     }
 
@@ -221,7 +255,8 @@ impl Network {
     /// Until when an application that needs the network should wait; `None` when there is nothing to wait for.
     #[must_use]
     pub fn settles_by(&self) -> Option<Instant> {
-        let states: Vec<settle::State> = self.nics.iter().map(Nic::state).collect();
+        let prepared = self.prepared.iter().map(|_| settle::State::default());
+        let states: Vec<settle::State> = self.nics.iter().map(Nic::state).chain(prepared).collect();
         settle::until(&states, self.first).map(|until| self.start + until)
     }
 
@@ -259,10 +294,11 @@ impl Network {
         if std::mem::replace(&mut self.told, true) {
             return;
         }
-        let is_without = |nic: &&Nic| !nic.is_usable();
-        let without: Vec<&str> = self.nics.iter().filter(is_without).map(|nic| nic.card.name.as_str()).collect();
+        let without = self.nics.iter().filter(|nic| !nic.is_usable()).map(|nic| &nic.card);
+        let without: Vec<&str> =
+            without.chain(self.prepared.iter().map(|(card, _)| card)).map(|card| card.name.as_str()).collect();
         let names = without.join(", ");
-        match (self.nics.len(), without.len()) {
+        match (self.cards().count(), without.len()) {
             (0, _) => error!("network: no network card was found: the application runs without a network"),
             (_, 0) => {}
             (all, without) if all == without => {

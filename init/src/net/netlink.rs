@@ -1,7 +1,18 @@
-//! Netlink messages as bytes (netlink(7), rtnetlink(7)): requests are packed, news and answers taken apart.
+//! Netlink messages as bytes (netlink(7), rtnetlink(7)): requests are packed, news and answers taken apart; and the way
+//! that requests take.
 //!
 //! Written out here: the crates for it know every attribute of every kernel object and take minutes to compile, for
 //! the dozen that init uses.
+
+use anyhow::{Context, Result};
+use rustix::io::Errno;
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, sendto, socket_with,
+};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 /// Message types (rtnetlink(7)).
 pub(super) const RTM_NEWLINK: u16 = 16;
@@ -37,8 +48,60 @@ pub(super) const IFA_FLAGS: u16 = 8;
 const HEADER: usize = 16;
 /// Messages and attributes start at multiples of this.
 const ALIGNMENT: usize = 4;
-/// The upper two bits of an attribute's type are flags (NLA_F_NESTED, NLA_F_NET_BYTEORDER).
+/// There are attributes in this one.
+pub(super) const NLA_F_NESTED: u16 = 0x8000;
+/// The upper two bits of an attribute's type are flags, this one and NLA_F_NET_BYTEORDER.
 const ATTRIBUTE_TYPE: u16 = 0x3FFF;
+
+/// How long an answer may take. The kernel has answered when sendto(2) returns: one that is not there then never comes.
+const DEADLINE: Duration = Duration::from_secs(1);
+/// Longest answer that init asks for: that of the family "ethtool" has 1,096 bytes in Linux 6.18, and grows.
+const LONGEST_ANSWER: usize = 8192;
+
+/// A way to ask the kernel.
+#[derive(Debug)]
+pub(super) struct Channel {
+    socket: OwnedFd,
+    sequence: u32,
+}
+
+impl Channel {
+    /// Opens one; without a protocol, that of rtnetlink(7).
+    ///
+    /// # Errors
+    /// When a kernel has none of it.
+    pub(super) fn open(protocol: Option<Protocol>) -> Result<Self> {
+        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)
+            .context("open a netlink socket")?;
+        set_socket_timeout(&socket, Timeout::Recv, Some(DEADLINE)).context("set the deadline of a netlink socket")?;
+        bind(&socket, &SocketAddrNetlink::new(0, 0)).context("bind the netlink socket")?;
+        Ok(Channel { socket, sequence: 0 })
+    }
+
+    /// Asks for something, and gives the body of the answer; an empty one where the kernel says only that it is done.
+    ///
+    /// # Errors
+    /// What the kernel answers, as [`Errno`]; that it does not.
+    pub(super) fn ask(&mut self, request: Request) -> Result<Vec<u8>> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let message = request.finish(self.sequence);
+        sendto(&self.socket, &message, SendFlags::empty(), &SocketAddrNetlink::new(0, 0)).context("ask the kernel")?;
+        let mut answer = Vec::new();
+        let mut buffer = [0; LONGEST_ANSWER];
+        loop {
+            let (length, _) = recv(&self.socket, &mut buffer[..], RecvFlags::empty()).context("hear the kernel")?;
+            // Others are answers to earlier requests that were given up.
+            let ours = |message: &Message<'_>| message.sequence == self.sequence;
+            for message in messages(buffer.get(..length).unwrap_or_default()).filter(ours) {
+                match message.error() {
+                    None => answer = message.body.to_vec(),
+                    Some(0) => return Ok(answer),
+                    Some(errno) => return Err(Errno::from_raw_os_error(errno).into()),
+                }
+            }
+        }
+    }
+}
 
 /// A message to the kernel.
 #[derive(Debug)]
@@ -56,12 +119,7 @@ impl Request {
     }
 
     pub(super) fn with(mut self, attribute: u16, value: &[u8]) -> Self {
-        // All our values are a few bytes long.
-        let length = u16::try_from(ALIGNMENT + value.len()).unwrap_or(u16::MAX);
-        self.0.extend(length.to_ne_bytes());
-        self.0.extend(attribute.to_ne_bytes());
-        self.0.extend(value);
-        self.0.resize(self.0.len().next_multiple_of(ALIGNMENT), 0);
+        self.0.extend(packed(attribute, value));
         self
     }
 
@@ -72,6 +130,15 @@ impl Request {
         self.0.splice(8..12, sequence.to_ne_bytes());
         self.0
     }
+}
+
+/// An attribute, as it stands in a message or in another attribute, which has [`NLA_F_NESTED`] then.
+pub(super) fn packed(attribute: u16, value: &[u8]) -> Vec<u8> {
+    // All our values are a few bytes long.
+    let length = u16::try_from(ALIGNMENT + value.len()).unwrap_or(u16::MAX);
+    let mut bytes = [&length.to_ne_bytes(), &attribute.to_ne_bytes(), value].concat();
+    bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
+    bytes
 }
 
 /// A message from the kernel.

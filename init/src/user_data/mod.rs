@@ -15,7 +15,8 @@ use crate::platform::is_ec2;
 use crate::{debug, error, info};
 use answer::{Answer, Data};
 use anyhow::{Result, bail};
-use initramfs::image::{BadUserData, Image, UserData as When, is_sysctl};
+use initramfs::image::{BadUserData, Image, MissingMetadata, UserData as When, is_sysctl};
+use initramfs::{arguments, environment};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -53,30 +54,40 @@ pub fn is_wanted(image: &Image) -> bool {
     }
 }
 
+/// Why a machine is without its user data.
+enum Fault {
+    /// They cannot be acted on, or may not be asked for.
+    Bad(String),
+    /// Nobody has said whether there are any.
+    NoAnswer(String),
+}
+
 /// Where the machine asks for user data: does so, and changes its image's configuration and its name by them.
 ///
 /// # Errors
-/// When they cannot be acted on and the image wants no machine without; [`crate::power::Asked`].
+/// When they cannot be acted on, or nobody answers, and the image wants no machine without; [`crate::power::Asked`].
 pub fn configure(machine: &mut Machine, image: &mut Image) -> Result<()> {
     if !is_wanted(image) {
         return Ok(());
     }
-    let problem = match timed("user data", || take(machine, image))? {
+    let (problem, is_fatal) = match timed("user data", || take(machine, image))? {
         Ok(()) => return Ok(()),
-        Err(problem) => problem,
+        Err(Fault::Bad(problem)) => (problem, image.bad_user_data == BadUserData::Halt),
+        Err(Fault::NoAnswer(problem)) => (problem, image.missing_metadata == MissingMetadata::Halt),
     };
-    match image.bad_user_data {
-        BadUserData::Halt => bail!("user data: {problem}"),
-        BadUserData::Ignore => error!("user data: {problem}; the application starts without them"),
+    if is_fatal {
+        bail!("user data: {problem}");
     }
+    error!("user data: {problem}; the application starts without them");
     Ok(())
 }
 
 /// The inner result is the image's choice, the outer one is not.
-fn take(machine: &mut Machine, image: &mut Image) -> Result<Result<(), String>> {
+fn take(machine: &mut Machine, image: &mut Image) -> Result<Result<(), Fault>> {
     let with_hostname = machine.network.names().iter().all(|told| told.hostname.is_none());
     debug!("user data: asking the metadata service");
-    let deadline = Instant::now() + imds::DEADLINE;
+    let wait = machine.drivers.cmdline.metadata_wait().unwrap_or(imds::DEADLINE);
+    let deadline = Instant::now() + wait;
     // The report has a line more than the data themselves.
     let errand = Errand::start(2 * LONGEST, |mut pipe| {
         let answer = imds::fetch(with_hostname, deadline - LAST_WORDS);
@@ -92,15 +103,20 @@ fn take(machine: &mut Machine, image: &mut Image) -> Result<Result<(), String>> 
             info!("user data: none");
             return Ok(Ok(()));
         }
-        Data::Bad(problem) => return Ok(Err(problem)),
-        Data::Unknown(problem) => return Ok(Err(format!("no answer from the metadata service: {problem}"))),
+        Data::Bad(problem) => return Ok(Err(Fault::Bad(problem))),
+        Data::Unknown(problem) => {
+            let seconds = wait.as_secs();
+            let problem = format!("no answer from the metadata service in {seconds} s: {problem}");
+            return Ok(Err(Fault::NoAnswer(problem)));
+        }
     };
-    Ok(parse(&text).and_then(|data| {
+    let applied = parse(&text).and_then(|data| {
         let hostname = data.hostname.clone();
         data.apply(image)?;
         hostname.into_iter().for_each(|hostname| machine.rename(hostname, true));
         Ok(())
-    }))
+    });
+    Ok(applied.map_err(Fault::Bad))
 }
 
 /// Reads user data as the metadata service gives them.
@@ -229,19 +245,19 @@ impl UserData {
     /// Changes an image's configuration; the host name is for whoever names the machine.
     ///
     /// # Errors
-    /// When the arguments leave no program to run. The image is as it was then.
+    /// When the arguments leave no program to run, or are too long. The image is as it was then.
     pub fn apply(self, image: &mut Image) -> Result<(), String> {
-        if let Some(args) = self.args {
-            let argv: Vec<String> = image.entrypoint().iter().cloned().chain(args).collect();
-            if argv.first().is_none_or(String::is_empty) {
-                return Err("args names no program, and the image has no ENTRYPOINT that would".to_owned());
-            }
-            image.argv = argv;
+        let argv = match self.args {
+            Some(args) => image.entrypoint().iter().cloned().chain(args).collect(),
+            None => image.argv.clone(),
+        };
+        if argv.first().is_none_or(String::is_empty) {
+            return Err("args names no program, and the image has no ENTRYPOINT that would".to_owned());
         }
-        for (key, value) in self.env {
-            image.env.retain(|entry| entry.split_once('=').is_none_or(|(name, _)| name != key));
-            image.env.push(format!("{key}={value}"));
-        }
+        let variables = self.env.into_iter().map(|(key, value)| format!("{key}={value}"));
+        let env = environment::unique(image.env.iter().cloned().chain(variables));
+        arguments::check(&argv, &env, &image.limits).map_err(|excess| excess.to_string())?;
+        (image.argv, image.env) = (argv, env);
         image.sysctls.extend(self.sysctls);
         image.stop_timeout = self.stop_timeout.unwrap_or(image.stop_timeout);
         Ok(())
@@ -327,8 +343,29 @@ mod tests {
         let data = parse(br#"{"env":{"A":"1","C":"2"},"args":["-v"],"sysctls":{"vm.x":"1"},"stopTimeout":5}"#).unwrap();
         data.apply(&mut image).unwrap();
         assert_eq!(image.argv, ["nginx", "-v"]);
-        assert_eq!(image.env, ["B=0", "A=1", "C=2"]);
+        assert_eq!(image.env, ["A=1", "B=0", "C=2"]);
         assert_eq!((image.sysctls.len(), image.stop_timeout), (1, 5));
+    }
+
+    #[test]
+    fn of_a_variable_that_is_there_twice_the_last_one_counts() {
+        let mut image = image();
+        image.env = ["A=0", "A=1", "B=0"].map(str::to_owned).to_vec();
+        parse(b"B=1\nB=2\nC=1\n").unwrap().apply(&mut image).unwrap();
+        assert_eq!(image.env, ["A=1", "B=2", "C=1"]);
+        parse(b"A=2\n").unwrap().apply(&mut image).unwrap();
+        assert_eq!(image.env, ["A=2", "B=2", "C=1"]);
+    }
+
+    #[test]
+    fn what_is_more_than_linux_gives_a_program_is_refused() {
+        let mut image = image();
+        image.env = (0..16).map(|number| format!("A{number}={}", "x".repeat(130_000))).collect();
+        let before = image.clone();
+        let data = format!("B={}\n", "x".repeat(10_000));
+        let refused = parse(data.as_bytes()).unwrap().apply(&mut image).unwrap_err();
+        assert!(refused.starts_with("the program's arguments and environment have 2090"), "{refused}");
+        assert_eq!(image, before);
     }
 
     #[test]

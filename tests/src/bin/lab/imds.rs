@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv6Addr, TcpListener, TcpStream};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a token looks like is nobody's business.
 const TOKEN: &str = "AQAEANanoOSlabTokenOfNoMeaning==";
@@ -37,22 +37,45 @@ impl Request {
     }
 }
 
+/// What is wrong with the service at first.
+#[derive(Default)]
+pub(crate) struct Trouble {
+    /// It refuses requests with this status, and does so this often. 401 is an answer to a token, so that it gives one.
+    pub(crate) refusals: Option<(String, u32)>,
+    /// It answers nothing, from its first request on.
+    pub(crate) silence: Duration,
+}
+
 /// Answers one request after the other, on both kinds of addresses.
-pub(crate) fn serve(user_data: &Path) -> Result<()> {
+pub(crate) fn serve(user_data: &Path, mut trouble: Trouble) -> Result<()> {
     let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 80)).context("listen at port 80")?;
+    let mut first = None;
+    let mut unanswered = Vec::new();
     for stream in listener.incoming() {
-        if let Err(error) = stream.context("accept").and_then(|stream| answer(stream, user_data)) {
+        let stream = stream.context("accept")?;
+        if first.get_or_insert_with(Instant::now).elapsed() < trouble.silence {
+            eprintln!("{} waits", stream.peer_addr()?.ip());
+            unanswered.push(stream);
+            continue;
+        }
+        if let Err(error) = answer(stream, user_data, &mut trouble) {
             eprintln!("a request: {error:#}");
         }
     }
     Ok(())
 }
 
-fn answer(mut stream: TcpStream, user_data: &Path) -> Result<()> {
+fn answer(mut stream: TcpStream, user_data: &Path, trouble: &mut Trouble) -> Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let request = read(&stream)?;
-    let (status, body) = respond(&request, user_data);
+    let (status, body) = match trouble.refuse(&request) {
+        Some(status) => (status, Vec::new()),
+        None => {
+            let (status, body) = respond(&request, user_data);
+            (status.to_owned(), body)
+        }
+    };
     eprintln!("{} {} {} {}", stream.peer_addr()?.ip(), request.method, request.path, status);
     let ttl = request.header("x-aws-ec2-metadata-token-ttl-seconds").unwrap_or("0");
     let head = format!(
@@ -62,6 +85,17 @@ fn answer(mut stream: TcpStream, user_data: &Path) -> Result<()> {
     );
     stream.write_all(head.as_bytes())?;
     stream.write_all(&body).context("answer")
+}
+
+impl Trouble {
+    fn refuse(&mut self, request: &Request) -> Option<String> {
+        let (status, left) = self.refusals.as_mut()?;
+        if *left == 0 || status == "401" && request.method == "PUT" {
+            return None;
+        }
+        *left -= 1;
+        Some(format!("{status} Trouble"))
+    }
 }
 
 fn read(stream: &TcpStream) -> Result<Request> {
