@@ -105,8 +105,7 @@ fn text(inventory: &Inventory) -> String {
             _ => snapshot.used_by.join(", "),
         };
         let OurSnapshot { id, state, size, .. } = snapshot;
-        let (age, mark, what) =
-            (age(snapshot), mark(snapshot.old_kind), if snapshot.swap { " of swap" } else { "" });
+        let (age, mark, what) = (age(snapshot), mark(snapshot.old_kind), if snapshot.swap { " of swap" } else { "" });
         lines.push(format!("  {id}  {state}  {size} GiB{what}  {age}  {used}{mark}"));
     }
     for instance in &inventory.instances {
