@@ -167,14 +167,12 @@ impl Search<'_> {
     fn permits(&self, snapshot: &Snapshot) -> bool {
         let size = snapshot.volume_size.and_then(|size| u32::try_from(size).ok());
         let asked = self.encryption.to_string();
-        let is_disk = tags::find(snapshot.tags(), tags::SWAP).is_none();
         let by_key = match self.encryption {
             Encryption::Key(key) => snapshot.kms_key_id() == Some(key.as_str()),
             Encryption::Encrypted => snapshot.encrypted == Some(true),
             Encryption::Default => true,
         };
-        is_disk
-            && by_key
+        by_key
             && size.is_some_and(|size| size <= self.contents.volume())
             && tags::find(snapshot.tags(), tags::ENCRYPTION) == Some(&asked)
             && !self.repository.is_empty()
