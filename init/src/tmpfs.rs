@@ -57,7 +57,7 @@ mod tests {
         };
         assert_eq!(capacity(512, 0), (256, 87_381));
         assert_eq!(capacity(512, 128), (352, 103_765));
-        assert_eq!(capacity(512, 8192), (8362, 131_072));
+        assert_eq!(capacity(512, 8192), (8362, 131_071));
     }
 
     #[test]
