@@ -7,7 +7,7 @@ use crate::manifest::{Document, Manifest};
 use crate::platform::Platform;
 use crate::source::credentials::{Credentials, Logins};
 use crate::source::endpoint::Endpoint;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use http_settings::Settings;
 use reqwest::{Certificate, Response, StatusCode, redirect};
 use std::path::Path;
