@@ -49,7 +49,6 @@ impl Settings {
     }
 
     /// A client to be completed: with its proxies and its trust, and without the library's own idea of either.
-    #[must_use]
     pub fn client(&self) -> ClientBuilder {
         install_cryptography();
         let proxies = self.proxies.clone();

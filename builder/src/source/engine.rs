@@ -272,9 +272,8 @@ fn addresses(engine: Engine, variable: impl Fn(&str) -> Option<OsString>) -> Res
                 Address::Tcp(rest.trim_end_matches('/').to_owned())
             }
             _ => bail!(
-                "{host}={}: only unix:// and tcp:// without TLS are spoken; forward its socket with ssh -L, or pass the \
-                 image on with docker save and docker-archive:, or leave the daemon out with --image-src registry",
-                http_settings::without_credentials(&given)
+                "{host}={given}: only unix:// and tcp:// without TLS are spoken; forward its socket with ssh -L, or pass the \
+                 image on with docker save and docker-archive:, or leave the daemon out with --image-src registry"
             ),
         };
         return Ok(vec![address]);
