@@ -1,11 +1,11 @@
 //! From an image's configuration to that of the machine: what `docker run` would do, written down for init.
 
 use crate::manifest::RunConfig;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use initramfs::guid::Guid;
 use initramfs::image::{BadUserData, Image, MissingMetadata, OnExit, Swap, UserData};
 use initramfs::limits::Limits;
-use initramfs::{environment, signal};
+use initramfs::{arguments, environment, signal};
 use std::collections::BTreeMap;
 
 /// What Docker gives a container whose image sets no PATH (moby, `oci/defaults.go`).
@@ -58,9 +58,11 @@ pub struct RootOptions {
 /// The machine's configuration, and what the user should know about it.
 ///
 /// # Errors
-/// When the image names no program, or a stop signal that does not exist.
+/// When the image names no program, or Linux could not start it with these arguments and variables.
 pub fn configure(image: &str, config: &RunConfig, root: Guid, options: &Options) -> Result<(Image, Vec<String>)> {
-    let argv: Vec<String> = config.entrypoint.iter().chain(&config.cmd).cloned().collect();
+    // An ENTRYPOINT of one empty word is none (moby, daemon/create.go).
+    let entrypoint = if config.entrypoint == [""] { &[][..] } else { &config.entrypoint[..] };
+    let argv: Vec<String> = entrypoint.iter().chain(&config.cmd).cloned().collect();
     ensure!(
         argv.first().is_some_and(|program| !program.is_empty()),
         "image {image} has neither ENTRYPOINT nor CMD, and a machine needs a program to run: name one with --entrypoint, or set it in the image"
@@ -83,14 +85,19 @@ pub fn configure(image: &str, config: &RunConfig, root: Guid, options: &Options)
         machine.cwd = format!("/{}", config.working_dir.trim_start_matches('/'));
     }
     if !config.stop_signal.is_empty() {
-        machine.stop_signal = signal::number(&config.stop_signal).with_context(|| {
-            format!("image {image} has STOPSIGNAL {:?}, and there is no such signal", config.stop_signal)
-        })?;
+        match signal::number(&config.stop_signal) {
+            Some(number) => machine.stop_signal = number,
+            // Docker minds only when it stops the container.
+            None => warnings.push(format!("there is no signal {:?}, the image's STOPSIGNAL", config.stop_signal)),
+        }
     }
-    machine.entrypoint_words = config.entrypoint.len();
+    machine.entrypoint_words = entrypoint.len();
     // Docker takes a relative one as absolute.
     machine.volumes = config.volumes.keys().map(|path| format!("/{}", path.trim_start_matches('/'))).collect();
     apply(&mut machine, options);
+    arguments::check(&machine.argv, &machine.env, &machine.limits).map_err(|excess| {
+        anyhow!("the application could not be started: {excess}; give it to the program in a file of the image")
+    })?;
     Ok((machine, warnings))
 }
 
@@ -160,10 +167,37 @@ mod tests {
     }
 
     #[test]
-    fn an_image_without_a_program_or_with_an_unknown_signal_is_refused() {
+    fn an_image_without_a_program_is_refused() {
         let refused = |config: &RunConfig| configured(config).unwrap_err().to_string();
         assert!(refused(&RunConfig::default()).starts_with("image x has neither ENTRYPOINT nor CMD, "));
+        for empty in [&[""][..], &["", "/a"]] {
+            let config = RunConfig { entrypoint: texts(empty), ..RunConfig::default() };
+            assert!(refused(&config).starts_with("image x has neither ENTRYPOINT nor CMD, "));
+        }
+    }
+
+    #[test]
+    fn what_docker_runs_is_run() {
+        let config = RunConfig { entrypoint: texts(&[""]), cmd: texts(&["/a", "b"]), ..RunConfig::default() };
+        let (machine, _) = configured(&config).unwrap();
+        assert_eq!((machine.argv.clone(), machine.entrypoint()), (texts(&["/a", "b"]), &[][..]));
         let config = RunConfig { cmd: texts(&["/a"]), stop_signal: "SIGNOPE".to_owned(), ..RunConfig::default() };
-        assert_eq!(refused(&config), "image x has STOPSIGNAL \"SIGNOPE\", and there is no such signal");
+        let (machine, warnings) = configured(&config).unwrap();
+        assert_eq!(machine.stop_signal, signal::TERM);
+        assert_eq!(warnings, ["there is no signal \"SIGNOPE\", the image's STOPSIGNAL"]);
+        let env = texts(&["PATH=/bin1", "A=1", "A", "PATH=/bin2", "A=2"]);
+        let (machine, warnings) = configured(&RunConfig { cmd: texts(&["/a"]), env, ..RunConfig::default() }).unwrap();
+        assert_eq!((machine.env, warnings.len()), (texts(&["PATH=/bin2", "A=2"]), 1));
+    }
+
+    #[test]
+    fn what_linux_does_not_start_is_refused() {
+        let env = vec![format!("SECRET={}", "x".repeat(140_000))];
+        let config = RunConfig { cmd: texts(&["/a"]), env, ..RunConfig::default() };
+        let said = "the application could not be started: the variable SECRET has 140007 bytes with its name, and \
+                    Linux takes 131071 at most in one; give it to the program in a file of the image";
+        assert_eq!(configured(&config).unwrap_err().to_string(), said);
+        let config = RunConfig { cmd: vec!["/a".to_owned(), "x".repeat(131_072)], ..RunConfig::default() };
+        assert!(configured(&config).unwrap_err().to_string().contains("argument 1 of the program has 131072 bytes"));
     }
 }

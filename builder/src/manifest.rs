@@ -204,33 +204,33 @@ pub struct ImageConfig {
     pub rootfs: RootFs,
 }
 
-/// How a container is run.
+/// How a container is run. Go, in which engines are written, takes the names of fields in any case; these are in use.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct RunConfig {
     /// ENTRYPOINT.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, alias = "entrypoint", deserialize_with = "words")]
     pub entrypoint: Vec<String>,
     /// CMD.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, alias = "cmd", deserialize_with = "words")]
     pub cmd: Vec<String>,
     /// ENV, `KEY=VALUE` each.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, alias = "env", deserialize_with = "words")]
     pub env: Vec<String>,
     /// WORKDIR.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, alias = "workingdir", alias = "workingDir", deserialize_with = "null_is_default")]
     pub working_dir: String,
     /// USER.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, alias = "user", deserialize_with = "null_is_default")]
     pub user: String,
     /// STOPSIGNAL.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, alias = "stopsignal", alias = "stopSignal", deserialize_with = "null_is_default")]
     pub stop_signal: String,
     /// VOLUME: the keys are directories, the values nothing.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, alias = "volumes", deserialize_with = "null_is_default")]
     pub volumes: BTreeMap<String, serde_json::Value>,
     /// EXPOSE: the keys are ports, `80/tcp`, the values nothing.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, alias = "exposedports", alias = "exposedPorts", deserialize_with = "null_is_default")]
     pub exposed_ports: BTreeMap<String, serde_json::Value>,
 }
 
@@ -281,6 +281,21 @@ impl ImageConfig {
 /// Go writes `null` for what is empty.
 fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// A list of words as Docker reads it (moby, `strslice`): a string is a list of one, and `null` an empty word.
+fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a list of strings")]
+    enum Words {
+        One(String),
+        All(Vec<Option<String>>),
+    }
+    Ok(match Option::deserialize(deserializer)? {
+        None => Vec::new(),
+        Some(Words::One(word)) => vec![word],
+        Some(Words::All(words)) => words.into_iter().map(Option::unwrap_or_default).collect(),
+    })
 }
 
 #[cfg(test)]

@@ -217,7 +217,11 @@ fn images_that_can_be_no_machine_are_refused_by_name() {
         at("a", &good(), "{}"),
         "builder: image oci:a has neither ENTRYPOINT nor CMD, and a machine needs a program to run: name one with --entrypoint, or set it in the image"
     );
-    assert!(at("b", &good(), r#"{"Cmd":["/app"],"StopSignal":"SIGNOPE"}"#).contains("STOPSIGNAL \"SIGNOPE\""));
+    let long = format!(r#"{{"Cmd":["/app"],"Env":["A={}"]}}"#, "x".repeat(140_000));
+    assert_eq!(
+        at("b", &good(), &long),
+        "builder: the application could not be started: the variable A has 140002 bytes with its name, and Linux takes 131071 at most in one; give it to the program in a file of the image"
+    );
     assert!(at("c", &[("application/wasm", tar.clone())], "{}").contains("has media type \"application/wasm\""));
     assert!(at("d", &[], "{}").contains("the image has no layers"));
     let damaged = dir.path().join("e");
@@ -226,6 +230,15 @@ fn images_that_can_be_no_machine_are_refused_by_name() {
     let refusal = refusal(builder(dir.path(), &["oci:e", "--kernel", "kernel"]));
     let blamed = format!("builder: layer {}: it is damaged: its content has the digest sha256:", id.short());
     assert!(refusal.starts_with(&blamed), "{refusal}");
+}
+
+#[test]
+fn megabytes_of_labels_are_read() {
+    let dir = workshop();
+    let tar = tar(&[file("app", b"x")]);
+    let config = format!(r#"{{"Cmd":["/app"],"Labels":{{"a":"{}"}}}}"#, "x".repeat(5 << 20));
+    layout(&dir.path().join("a"), &[(PLAIN, tar.clone())], &[Digest::of(&tar)], &config);
+    succeed(builder(dir.path(), &["oci:a", "--kernel", "kernel", "-o", "a.raw"]));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! ([`paths`]), the image's configuration ([`image`]), and how a partition is recognised ([`guid`]).
 //! Behind the feature `pack` stands the writer that makes the initramfs itself ([`cpio`]).
 
+pub mod arguments;
 #[cfg(feature = "pack")]
 pub mod cpio;
 pub mod environment;

@@ -50,6 +50,12 @@ impl Limits {
         self.0.insert(resource, limit);
     }
 
+    /// What a process may use at first of a resource; none where that is the default.
+    #[must_use]
+    pub fn soft(&self, resource: &str) -> Option<u64> {
+        self.0.get(resource).map(|limit| limit.soft)
+    }
+
     /// The limits, each with the number of its resource.
     pub fn iter(&self) -> impl Iterator<Item = (u32, Limit)> {
         self.0.iter().filter_map(|(name, limit)| Some((number(name)?, *limit)))

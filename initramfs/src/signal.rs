@@ -40,6 +40,9 @@ const NAMES: &[(&str, u8)] = &[
     ("SYS", 31),
 ];
 
+/// Other names of some of them.
+const ALIASES: &[(&str, u8)] = &[("IOT", 6), ("CLD", 17), ("POLL", 29)];
+
 /// SIGTERM: what a container is stopped with when its image names no other signal.
 pub const TERM: u8 = 15;
 
@@ -57,7 +60,7 @@ pub fn number(text: &str) -> Option<u8> {
     if let Some(offset) = name.strip_prefix("RTMAX") {
         return real_time(SIGRTMAX, offset);
     }
-    NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
+    NAMES.iter().chain(ALIASES).find(|(known, _)| *known == name).map(|(_, number)| *number)
 }
 
 /// The name of a signal for a message: `SIGQUIT`, `SIGRTMIN+6`, or `signal 99` where it has none.
@@ -99,6 +102,20 @@ mod tests {
         ] {
             assert_eq!(number(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn every_name_that_docker_knows_has_its_number() {
+        // moby/sys, signal/signal_linux.go.
+        let names = "ABRT ALRM BUS CHLD CLD CONT FPE HUP ILL INT IO IOT KILL PIPE POLL PROF PWR QUIT SEGV STKFLT STOP \
+                     SYS TERM TRAP TSTP TTIN TTOU URG USR1 USR2 VTALRM WINCH XCPU XFSZ RTMIN RTMAX";
+        for name in names.split_whitespace() {
+            let spellings = [name.to_owned(), format!("SIG{name}"), name.to_lowercase(), format!("sig{name}")];
+            assert!(spellings.iter().all(|text| number(text).is_some()), "{name}");
+        }
+        let offsets = (1..=15).map(|n| format!("RTMIN+{n}")).chain((1..=14).map(|n| format!("SIGRTMAX-{n}")));
+        offsets.for_each(|name| assert!(number(&name).is_some(), "{name}"));
+        assert_eq!((number("SIGIOT"), number("cld"), number("POLL")), (Some(6), Some(17), Some(29)));
     }
 
     #[test]

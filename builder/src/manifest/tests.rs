@@ -96,6 +96,26 @@ fn a_configuration_may_leave_out_or_null_what_it_likes() {
 }
 
 #[test]
+fn a_configuration_is_read_as_docker_reads_it() {
+    let config = |json: &str| {
+        let json = format!(r#"{{"config":{json}}}"#);
+        ImageConfig::parse(json.as_bytes(), amd64()).map(|image| image.config).map_err(|error| format!("{error:#}"))
+    };
+    let read = config(r#"{"Entrypoint":"/a b","Cmd":["c",null],"Env":"A=1","Labels":{"a":[]}}"#).unwrap();
+    assert_eq!(
+        (read.entrypoint, read.cmd, read.env),
+        (vec!["/a b".into()], vec!["c".into(), String::new()], vec!["A=1".into()])
+    );
+    let read =
+        config(r#"{"entrypoint":["/a"],"env":["A=1"],"workingdir":"/w","stopSignal":"INT","user":"u"}"#).unwrap();
+    assert_eq!(
+        (read.entrypoint, read.working_dir.as_str(), read.stop_signal.as_str()),
+        (vec!["/a".into()], "/w", "INT")
+    );
+    assert!(config(r#"{"Cmd":[1]}"#).unwrap_err().contains("expected a list of strings"));
+}
+
+#[test]
 fn a_configuration_for_another_machine_or_other_layers_is_refused() {
     let refused = ImageConfig::parse(br#"{"architecture":"arm64","os":"linux"}"#, amd64()).unwrap_err().to_string();
     assert!(refused.starts_with("the image is made for linux/arm64, not for linux/amd64"));

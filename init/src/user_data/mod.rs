@@ -16,7 +16,7 @@ use crate::{debug, error, info};
 use answer::{Answer, Data};
 use anyhow::{Result, bail};
 use initramfs::image::{BadUserData, Image, MissingMetadata, UserData as When, is_sysctl};
-use initramfs::environment;
+use initramfs::{arguments, environment};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -245,7 +245,7 @@ impl UserData {
     /// Changes an image's configuration; the host name is for whoever names the machine.
     ///
     /// # Errors
-    /// When the arguments leave no program to run. The image is as it was then.
+    /// When the arguments leave no program to run, or are too long. The image is as it was then.
     pub fn apply(self, image: &mut Image) -> Result<(), String> {
         let argv = match self.args {
             Some(args) => image.entrypoint().iter().cloned().chain(args).collect(),
@@ -256,6 +256,7 @@ impl UserData {
         }
         let variables = self.env.into_iter().map(|(key, value)| format!("{key}={value}"));
         let env = environment::unique(image.env.iter().cloned().chain(variables));
+        arguments::check(&argv, &env, &image.limits).map_err(|excess| excess.to_string())?;
         (image.argv, image.env) = (argv, env);
         image.sysctls.extend(self.sysctls);
         image.stop_timeout = self.stop_timeout.unwrap_or(image.stop_timeout);
@@ -354,6 +355,17 @@ mod tests {
         assert_eq!(image.env, ["A=1", "B=2", "C=1"]);
         parse(b"A=2\n").unwrap().apply(&mut image).unwrap();
         assert_eq!(image.env, ["A=2", "B=2", "C=1"]);
+    }
+
+    #[test]
+    fn what_is_more_than_linux_gives_a_program_is_refused() {
+        let mut image = image();
+        image.env = (0..16).map(|number| format!("A{number}={}", "x".repeat(130_000))).collect();
+        let before = image.clone();
+        let data = format!("B={}\n", "x".repeat(10_000));
+        let refused = parse(data.as_bytes()).unwrap().apply(&mut image).unwrap_err();
+        assert!(refused.starts_with("the program's arguments and environment have 2090"), "{refused}");
+        assert_eq!(image, before);
     }
 
     #[test]
