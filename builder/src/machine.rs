@@ -195,8 +195,8 @@ mod tests {
     fn what_linux_does_not_start_is_refused() {
         let env = vec![format!("SECRET={}", "x".repeat(140_000))];
         let config = RunConfig { cmd: texts(&["/a"]), env, ..RunConfig::default() };
-        let said = "the application could not be started: the variable SECRET has 140007 bytes with its name, and Linux \
-                    takes 131071 at most in one; give it to the program in a file of the image";
+        let said = "the application could not be started: the variable SECRET has 140007 bytes with its name, and \
+                    Linux takes 131071 at most in one; give it to the program in a file of the image";
         assert_eq!(configured(&config).unwrap_err().to_string(), said);
         let config = RunConfig { cmd: vec!["/a".to_owned(), "x".repeat(131_072)], ..RunConfig::default() };
         assert!(configured(&config).unwrap_err().to_string().contains("argument 1 of the program has 131072 bytes"));

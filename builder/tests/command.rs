@@ -233,6 +233,15 @@ fn images_that_can_be_no_machine_are_refused_by_name() {
 }
 
 #[test]
+fn megabytes_of_labels_are_read() {
+    let dir = workshop();
+    let tar = tar(&[file("app", b"x")]);
+    let config = format!(r#"{{"Cmd":["/app"],"Labels":{{"a":"{}"}}}}"#, "x".repeat(5 << 20));
+    layout(&dir.path().join("a"), &[(PLAIN, tar.clone())], &[Digest::of(&tar)], &config);
+    succeed(builder(dir.path(), &["oci:a", "--kernel", "kernel", "-o", "a.raw"]));
+}
+
+#[test]
 fn what_docker_save_writes_is_read_plain_and_compressed() {
     let dir = workshop();
     let app = tar(&[file("app", b"x")]);

@@ -109,8 +109,8 @@ mod tests {
     #[test]
     fn every_name_that_docker_knows_has_its_number() {
         // moby/sys, signal/signal_linux.go.
-        let names = "ABRT ALRM BUS CHLD CLD CONT FPE HUP ILL INT IO IOT KILL PIPE POLL PROF PWR QUIT SEGV STKFLT STOP SYS \
-                     TERM TRAP TSTP TTIN TTOU URG USR1 USR2 VTALRM WINCH XCPU XFSZ RTMIN RTMAX";
+        let names = "ABRT ALRM BUS CHLD CLD CONT FPE HUP ILL INT IO IOT KILL PIPE POLL PROF PWR QUIT SEGV STKFLT STOP \
+                     SYS TERM TRAP TSTP TTIN TTOU URG USR1 USR2 VTALRM WINCH XCPU XFSZ RTMIN RTMAX";
         for name in names.split_whitespace() {
             let spellings = [name.to_owned(), format!("SIG{name}"), name.to_lowercase(), format!("sig{name}")];
             assert!(spellings.iter().all(|text| number(text).is_some()), "{name}");

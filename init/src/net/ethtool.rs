@@ -12,7 +12,7 @@ use std::path::Path;
 
 /// ENA's entries of transmit queues have 128 bytes unless asked otherwise: with 96 of them for headers, the card drops
 /// each packet whose headers are longer, as those of IPv6 with timestamps and selective acknowledgments are. Entries of
-/// 256 bytes leave room for this many (amzn-drivers, ENA_Linux_Best_Practices.rst; ena_eth_com.h, ENA_LLQ_LARGE_HEADER).
+/// 256 bytes leave room for this many (amzn-drivers, ENA_Linux_Best_Practices.rst; ENA_LLQ_LARGE_HEADER).
 const TX_PUSH_BUF_LEN: u32 = 224;
 
 /// GENL_ID_CTRL, which knows the other families (linux/genetlink.h): CTRL_CMD_GETFAMILY by CTRL_ATTR_FAMILY_NAME gives

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 /// answers within milliseconds, but first boots of instances see it silent for up to 18 s (NixOS/amis#137), or refuse
 /// tokens that it has just given (nixpkgs#542874). cloud-init waits as long (DataSourceEc2, `max_wait`).
 pub const DEADLINE: Duration = Duration::from_secs(120);
-/// How long one endpoint may take for one answer, so that the other one is asked as well: in the first round, and at most.
-/// Each round has twice as much as the one before, for a service that is slow and not silent.
+/// How long one endpoint may take for one answer, so that the other one is asked as well: in the first round, and at
+/// most. Each round has twice as much as the one before, for a service that is slow and not silent.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 /// After the first round of questions, and at most: it doubles as well.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
@@ -32,8 +32,8 @@ const LONGEST_TOKEN: usize = 1 << 10;
 const ENDPOINTS: &[IpAddr] =
     &[IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254))];
 
-/// Asks until somebody answers, or until `deadline`; for the machine's name too, if nobody else has told it. An answer is
-/// 200, 404 or 403; after anything else, and after nothing, both endpoints are asked again, with a new token.
+/// Asks until somebody answers, or until `deadline`; for the machine's name too, if nobody else has told it. An answer
+/// is 200, 404 or 403; after anything else, and after nothing, both endpoints are asked again, with a new token.
 #[must_use]
 pub fn fetch(with_hostname: bool, mut deadline: Instant) -> Answer {
     let mut notice = Some(Instant::now() + NOTICE);
@@ -136,7 +136,7 @@ fn ask(endpoint: IpAddr, what: &str, field: &str, longest: usize, deadline: Inst
     http::ask(SocketAddr::new(endpoint, 80), &request, longest, deadline)
 }
 
-/// There may be several, with blanks between them, where the network has several domains (DHCP option set, domain-name).
+/// There may be several, with blanks between them, where the network has several domains (DHCP options of the VPC).
 fn first_name(body: &[u8]) -> Option<String> {
     let name = str::from_utf8(body).ok()?.split_whitespace().next()?;
     is_hostname(name).then(|| name.to_owned())
