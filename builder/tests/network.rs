@@ -4,6 +4,7 @@
 #![cfg(feature = "aws")]
 
 #[path = "support/part.rs"]
+#[allow(dead_code)] // what it runs are tools here, and no parts
 mod part;
 #[path = "support/proxy.rs"]
 mod proxy;

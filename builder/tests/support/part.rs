@@ -1,5 +1,4 @@
 //! Real parts that tests start: found by name, stopped with the test.
-#![allow(dead_code)] // each test uses its part
 
 use std::path::Path;
 use std::process::{Child, Command};
