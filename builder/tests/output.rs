@@ -1,7 +1,6 @@
 //! Where output goes: through links, into pipes and devices, over nothing that is read or written already, and for whose eyes.
 
 #[path = "support/part.rs"]
-#[allow(dead_code)] // what it runs are tools here, and no parts
 mod part;
 mod support;
 
