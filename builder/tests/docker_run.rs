@@ -1,6 +1,7 @@
 //! What `docker run` makes of an image's configuration, and what a machine makes of it: arguments and environment of
 //! the program must be the same, by a real Docker Engine. Each image has one program, env(1) with its libraries.
 
+#[allow(dead_code)] // nothing is started here
 #[path = "support/part.rs"]
 mod part;
 mod support;

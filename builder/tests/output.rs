@@ -1,5 +1,6 @@
 //! Where output goes: through links, into pipes and devices, over nothing that is read or written already, and for whose eyes.
 
+#[allow(dead_code)] // what it runs are tools here, and no parts
 #[path = "support/part.rs"]
 mod part;
 mod support;
