@@ -152,7 +152,7 @@ fn mount_root(machine: &mut Machine, partition: &Path, image: &Image) -> Result<
 
 /// Applications expect their address to be there when they start; but one that never gets any still starts.
 fn wait_for_network(machine: &mut Machine) -> Result<()> {
-    if machine.network.settles_by().is_none() {
+    if !machine.network.has_card() {
         // No card yet: it may hang on something that was put off.
         machine.settle()?;
     }
