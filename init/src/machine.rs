@@ -363,7 +363,11 @@ impl Machine {
     /// Sees to what has come or gone. Of a device that has, needs or had a driver it gives what happened, to which one,
     /// and its modalias.
     fn on_uevent(&mut self, event: Uevent) -> Option<(String, String, String)> {
-        let Uevent { action, subsystem, devpath, devtype, modalias, devname, interface, link } = event;
+        let Uevent { action, subsystem, devpath, devtype, modalias, devname, interface, link, synthetic } = event;
+        if synthetic {
+            // `udevadm trigger` says of devices that have their drivers that they appear.
+            return None;
+        }
         match (subsystem.as_str(), action.as_str()) {
             ("block", "add" | "change") if devtype.as_deref() == Some("disk") => {
                 // An application may make loop and mapped devices by the dozen.

@@ -32,6 +32,8 @@ pub struct Uevent {
     pub interface: Option<String>,
     /// Index of a network link, which it keeps.
     pub link: Option<u32>,
+    /// A program had the kernel say it (`udevadm trigger`): nothing has happened.
+    pub synthetic: bool,
 }
 
 /// Reads one message: `ACTION@DEVPATH`, then `KEY=VALUE` entries, each ended by a NUL. `None` for anything else.
@@ -49,6 +51,8 @@ pub fn parse(message: &[u8]) -> Option<Uevent> {
             "MODALIAS" => event.modalias = Some(value.to_owned()),
             "DEVNAME" => event.devname = Some(value.to_owned()),
             "INTERFACE" => event.interface = Some(value.to_owned()),
+            // Documentation/ABI/testing/sysfs-uevent: in every event that a program asks for by /sys/…/uevent.
+            "SYNTH_UUID" => event.synthetic = true,
             "IFINDEX" => event.link = value.parse().ok(),
             _ => {}
         }
@@ -141,6 +145,12 @@ mod tests {
         let message = b"remove@/devices/virtual/net/eth1\0ACTION=remove\0SUBSYSTEM=net\0INTERFACE=eth1\0IFINDEX=3\0";
         let event = parse(message).unwrap();
         assert_eq!((event.interface.as_deref(), event.link), (Some("eth1"), Some(3)));
+    }
+
+    #[test]
+    fn what_a_program_had_the_kernel_say_is_known() {
+        let message = b"add@/devices/pci0000:00/0000:00:03.0\0ACTION=add\0SUBSYSTEM=pci\0SYNTH_UUID=0\0";
+        assert!(parse(message).unwrap().synthetic);
     }
 
     #[test]

@@ -99,9 +99,6 @@ pub(crate) enum Refusal {
          authority that signed it with AWS_CA_BUNDLE=FILE, or with ca_bundle in the profile"
     )]
     Untrusted(String),
-    /// TLS fails.
-    #[error("TLS fails: {0}")]
-    Tls(String),
     /// A proxy wants to know who asks.
     #[error(
         "the proxy {0} wants a name and a password: write them into the variable that names it, as \
@@ -137,9 +134,9 @@ fn failure(error: reqwest::Error, proxy: Option<String>) -> ConnectorError {
     let error = error.without_url();
     let refusal = match (http_settings::tls_failure(&error), &proxy) {
         (Some(rustls::Error::InvalidCertificate(reason)), _) => Some(Refusal::Untrusted(reason.to_string())),
-        (Some(other), _) => Some(Refusal::Tls(other.to_string())),
         (None, Some(proxy)) if http_settings::is_unknown_to_proxy(&error) => Some(Refusal::Unknown(proxy.clone())),
-        (None, _) => None,
+        // A record that is damaged on its way, and the like, is passing.
+        _ => None,
     };
     if let Some(refusal) = refusal {
         return ConnectorError::other(refusal.into(), None);

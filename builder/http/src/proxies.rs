@@ -104,19 +104,25 @@ fn address(host: &str) -> Option<IpAddr> {
 /// Whether a host, perhaps with a port, is this very machine.
 #[must_use]
 pub fn is_loopback(host: &str) -> bool {
+    let host = without_port(host);
+    host == "localhost" || address(&host).is_some_and(|address| address.is_loopback())
+}
+
+fn without_port(host: &str) -> String {
     let host = match host.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') && (!host.contains(':') || host.ends_with(']')) => host,
         _ => host,
     };
-    let host = host.trim_end_matches('.').to_ascii_lowercase();
-    // RFC 6761, section 6.3.
-    host == "localhost" || host.ends_with(".localhost") || address(&host).is_some_and(|address| address.is_loopback())
+    host.trim_end_matches('.').to_ascii_lowercase()
 }
 
 /// What no proxy stands between, whatever the variables say: this machine, and its own link. A proxy's answer in place
 /// of the metadata service would have another machine's credentials.
 fn is_near(host: &str) -> bool {
+    // A name below localhost should be this machine (RFC 6761, 6.3), but some resolvers ask DNS for it: it is not proxied,
+    // and not trusted as this machine is.
     is_loopback(host)
+        || without_port(host).ends_with(".localhost")
         || match address(host) {
             Some(IpAddr::V4(address)) => address.is_link_local(),
             // The second one is where EC2 answers by IPv6 what 169.254.0.0/16 answers by IPv4.
@@ -296,6 +302,7 @@ mod tests {
             ("[::1]", true),
             ("LOCALHOST.:5000", true),
             ("localhost.example", false),
+            ("registry.localhost", false),
             ("10.0.0.1:5000", false),
             ("2001:db8::1", false),
             ("", false),

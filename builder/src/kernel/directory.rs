@@ -22,6 +22,9 @@ pub struct Kernel {
     pub modules: Option<PathBuf>,
 }
 
+/// What `kernel/build.sh` says of a kernel.
+const MANIFEST: &str = "manifest.json";
+
 /// The part of `kernel/build.sh`'s manifest that is needed here.
 #[derive(Deserialize)]
 struct Manifest {
@@ -61,7 +64,9 @@ impl Kernel {
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
         let others = [&self.stub, &self.config, &self.modules].into_iter().flatten();
-        others.chain([&self.vmlinuz]).cloned().collect()
+        // Beside a kernel of kernel/build.sh; whatever is missing is nobody's.
+        let manifest = self.vmlinuz.with_file_name(MANIFEST);
+        others.chain([&self.vmlinuz]).cloned().chain([manifest]).collect()
     }
 
     /// Whether the kernel's configuration has `option`, such as `CONFIG_RD_ZSTD`, built in.
@@ -90,7 +95,7 @@ impl Kernel {
 }
 
 fn release_of_manifest(directory: &Path) -> Result<Option<String>> {
-    let path = directory.join("manifest.json");
+    let path = directory.join(MANIFEST);
     if !path.exists() {
         return Ok(None);
     }

@@ -1,12 +1,8 @@
 //! The end of module loading: once the machine runs, what it needs is loaded, and nobody shall bring in more.
 
-use super::insert::{Step, insert};
-use super::{Drivers, index};
+use crate::info;
 use crate::log::OrWarn;
-use crate::{debug, info};
 use anyhow::{Context, Result};
-use initramfs::modules::EXPECTED;
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -15,32 +11,16 @@ const MODPROBE: &str = "/proc/sys/kernel/modprobe";
 /// Whether modules may be loaded; it goes to 1 and never back.
 const MODULES_DISABLED: &str = "/proc/sys/kernel/modules_disabled";
 
-/// Loads what applications expect and `further` modules, and then has the kernel load nothing more, and frees the
-/// modules' files; with `late` the door stays open. Nothing of it is fatal: the machine runs already.
-pub(super) fn finish(drivers: &Drivers, further: &[&str], late: bool) {
-    load_expected(drivers, further);
-    if late {
-        return;
-    }
+/// Has the kernel load nothing more, and frees the modules' files. Nothing of it is fatal: the machine runs already.
+pub(super) fn lock(modules: &Path) {
     // A kernel without modules has neither file.
     for (file, value) in [(MODULES_DISABLED, "1\n"), (MODPROBE, "\n")] {
         if Path::new(file).exists() {
             fs::write(file, value).with_context(|| format!("write to {file}")).or_warn("drivers");
         }
     }
-    let freed = remove_modules(&drivers.directory.join("kernel")).or_warn("drivers").unwrap_or_default();
+    let freed = remove_modules(&modules.join("kernel")).or_warn("drivers").unwrap_or_default();
     info!("drivers: no more modules from here on, {} KiB of them freed", freed >> 10);
-}
-
-fn load_expected(drivers: &Drivers, further: &[&str]) {
-    let texts = index::Texts::read(&drivers.directory);
-    let names = EXPECTED.iter().chain(further).map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
-    let chains = super::plan::plan(&texts.index(), &names, &mut drivers.tried.clone());
-    insert(&drivers.directory, &chains, &drivers.cmdline, |_, step| {
-        if let Step::Failed(error) = step {
-            debug!("drivers: {error:#}");
-        }
-    });
 }
 
 /// Removes what is in a directory of the initramfs, whose files are memory, and says how many bytes that were. The

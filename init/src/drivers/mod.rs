@@ -21,6 +21,7 @@ use anyhow::Context;
 use cmdline::Cmdline;
 use devices::{Device, Undriven};
 use index::{Index, Texts};
+use initramfs::modules::EXPECTED;
 use insert::Step;
 use loader::Loader;
 use plan::Chain;
@@ -31,7 +32,12 @@ use std::fs;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long after the last module, or the last device that a driver took, the kernel is locked against further modules.
+const REST: Duration = Duration::from_secs(1);
+/// When it is locked after the launch at the latest, whatever appears meanwhile.
+const LONGEST_UNREST: Duration = Duration::from_secs(30);
 
 /// Most modaliases that are remembered: an application that makes devices of its own, by uinput, makes any number.
 const MOST_SEEN: usize = 1024;
@@ -58,7 +64,17 @@ pub struct Drivers {
     failed: Vec<(String, String)>,
     loaders: Vec<Loader>,
     probes: Probes,
+    lock: Option<Lock>,
     locked: bool,
+}
+
+/// That the kernel is to be locked against further modules.
+#[derive(Debug)]
+struct Lock {
+    /// When, if nothing more happens.
+    at: Instant,
+    /// When in any case.
+    at_last: Instant,
 }
 
 impl Drivers {
@@ -112,7 +128,10 @@ impl Drivers {
                     self.notice_loaded();
                 }
             }
-            "bind" | "remove" => self.probes.end(&devpath),
+            "bind" | "remove" => {
+                self.probes.end(&devpath);
+                self.postpone_lock();
+            }
             _ => {}
         }
     }
@@ -225,7 +244,7 @@ impl Drivers {
     /// When [`Drivers::on_time`] wants to be called next.
     #[must_use]
     pub fn wake(&self) -> Option<Instant> {
-        self.loaders.iter().filter_map(Loader::due).chain(self.probes.wake()).min()
+        self.loaders.iter().filter_map(Loader::due).chain(self.probes.wake()).chain(self.lock_due()).min()
     }
 
     /// Names what hangs.
@@ -240,16 +259,22 @@ impl Drivers {
             }
         }
         self.probes.on_time();
+        self.lock_if_due();
     }
 
     /// Hears of modules that are loaded, or that did not load.
     pub fn on_event(&mut self) {
         self.loaders.iter_mut().for_each(|loader| loader.errand.on_readable());
+        let mut is_any_over = false;
         for loader in self.loaders.extract_if(.., |loader| loader.errand.is_over()) {
             for (name, reason) in loader.failed() {
                 warn!("drivers: {reason}");
                 self.failed.push((name, reason));
             }
+            is_any_over = true;
+        }
+        if is_any_over {
+            self.postpone_lock();
         }
         self.notice_loaded();
     }
@@ -260,25 +285,46 @@ impl Drivers {
         }
     }
 
-    /// The children that still load modules.
+    /// The children that still load modules, at the end of the machine, which locks nothing any more.
     pub fn take_children(&mut self) -> impl Iterator<Item = Errand> {
+        self.lock = None;
         std::mem::take(&mut self.loaders).into_iter().map(|loader| loader.errand)
     }
 
-    /// Has the machine's modules as they are for good: loads what applications expect of any machine and `further`
-    /// ones, and then locks the kernel against more and frees their files. With `late` modules may come as long as the
-    /// machine runs.
-    ///
-    /// A child does it, beside the application that has just started.
+    /// Begins to load what applications expect of any machine and `further` modules. Unless further ones may be loaded
+    /// `late`, for the machine's life, the kernel is locked against them and their files are freed as soon as loading has
+    /// come to rest: a driver that is loaded may bring devices that need others.
     pub fn finish(&mut self, further: &[&str], late: bool) {
-        let work = || {
-            lock::finish(self, further, late);
-            0
-        };
-        let child = sys::fork(work).or_warn("drivers");
-        self.locked = child.is_some() && !late;
+        let texts = Texts::read(&self.directory);
+        let names = EXPECTED.iter().chain(further).map(|name| (*name).to_owned()).collect();
+        self.load(&texts.index(), &names);
+        let now = Instant::now();
+        self.lock = (!late).then(|| Lock { at: now + REST, at_last: now + LONGEST_UNREST });
         // What was looked up before the lock is not told again after it.
         self.failed = Vec::new();
+    }
+
+    /// Something has been loaded, or a driver has taken a device: more may follow.
+    fn postpone_lock(&mut self) {
+        self.lock.iter_mut().for_each(|lock| lock.at = Instant::now() + REST);
+    }
+
+    /// When the kernel is to be locked, as things are now.
+    fn lock_due(&self) -> Option<Instant> {
+        let is_at_rest = !self.is_loading() && self.probes.wake().is_none();
+        self.lock.as_ref().map(|lock| if is_at_rest { lock.at.min(lock.at_last) } else { lock.at_last })
+    }
+
+    fn lock_if_due(&mut self) {
+        if self.lock_due().is_some_and(|due| Instant::now() >= due) {
+            self.lock = None;
+            // Freeing the files takes its time.
+            let child = sys::fork(|| {
+                lock::lock(&self.directory);
+                0
+            });
+            self.locked = child.or_warn("drivers").is_some();
+        }
     }
 
     /// Why a disk or a network may be missing, one line each: devices that nobody drives or that do not answer, modules

@@ -160,7 +160,12 @@ impl Machine {
         self.children.alone = false;
         loop {
             // By rustix: nix takes the end by a real-time signal for an error, and does not say whose it was.
-            match wait(WaitOptions::NOHANG) {
+            let ended = wait(WaitOptions::NOHANG);
+            if let Ok(Some((pid, _))) = ended {
+                // Its number may be another process's next.
+                self.children.abandoned.retain(|it| it.as_raw() != pid.as_raw_nonzero().get());
+            }
+            match ended {
                 Ok(None) => break,
                 Ok(Some((pid, status)))
                     if self.children.watched.is_some_and(|it| it.as_raw() == pid.as_raw_nonzero().get()) =>

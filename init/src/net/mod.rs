@@ -246,10 +246,10 @@ impl Network {
         }
     }
 
-    /// Whether there is a network card.
+    /// Whether there is a network card, also one that is still prepared.
     #[must_use]
     pub fn has_card(&self) -> bool {
-        !self.nics.is_empty()
+        !self.nics.is_empty() || !self.prepared.is_empty()
     }
 
     /// Until when an application that needs the network should wait; `None` when there is nothing to wait for.

@@ -105,17 +105,24 @@ impl Clients {
             let http = settings.client().connect_timeout(CONNECT).read_timeout(SILENCE).user_agent(USER_AGENT);
             http.tls_certs_merge(certificates.iter().cloned())
         };
-        let same_host = redirect::Policy::custom(|attempt| {
-            let asked = attempt.previous().last().map(|url| (url.scheme().to_owned(), url.authority().to_owned()));
-            let (next, many) = (attempt.url(), attempt.previous().len() > MOST_REDIRECTIONS);
-            let same = asked.is_some_and(|(scheme, host)| scheme == next.scheme() && host == next.authority());
-            if same && !many { attempt.follow() } else { attempt.stop() }
-        });
+        let insecure = endpoint.is_insecure();
+        let tokens = || client().redirect(within_one_host());
         Ok(Clients {
-            registry: http_settings::start(client().tls_danger_accept_invalid_certs(endpoint.is_insecure()))?,
-            tokens: http_settings::start(client().redirect(same_host))?,
+            registry: http_settings::start(client().tls_danger_accept_invalid_certs(insecure))?,
+            tokens: http_settings::start(tokens())?,
+            tokens_here: http_settings::start(tokens().tls_danger_accept_invalid_certs(insecure))?,
         })
     }
+}
+
+/// Redirections go to no other server than the one that was asked.
+fn within_one_host() -> redirect::Policy {
+    redirect::Policy::custom(|attempt| {
+        let asked = attempt.previous().last().map(|url| (url.scheme().to_owned(), url.authority().to_owned()));
+        let (next, many) = (attempt.url(), attempt.previous().len() > MOST_REDIRECTIONS);
+        let same = asked.is_some_and(|(scheme, host)| scheme == next.scheme() && host == next.authority());
+        if same && !many { attempt.follow() } else { attempt.stop() }
+    })
 }
 
 impl Words {
@@ -172,7 +179,7 @@ impl Words {
 pub(super) fn is_passing(error: &RequestError) -> bool {
     match error {
         RequestError::Http(error) => {
-            let lasting = http_settings::tls_failure(error).is_some() || http_settings::is_unknown_to_proxy(error);
+            let lasting = http_settings::distrust(error).is_some() || http_settings::is_unknown_to_proxy(error);
             !error.is_builder() && !error.is_redirect() && !lasting
         }
         RequestError::Refused(status, _) => matches!(status.as_u16(), 408 | 429 | 500..=599),

@@ -50,8 +50,7 @@ impl Authorization<'_> {
             let why = format!("its token service {realm} does not speak TLS, and gets none");
             return Err(RequestError::Credentials(why));
         }
-        // On this machine any certificate will do if it will do for the registry.
-        Ok(if here && is_here(self.base) { &self.http.registry } else { &self.http.tokens })
+        Ok(if here && is_here(self.base) { &self.http.tokens_here } else { &self.http.tokens })
     }
 
     async fn token(self, realm: &str, service: Option<&str>, login: &Login) -> Result<String, RequestError> {
