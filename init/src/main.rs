@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 /// How long the disk with the image may take to appear. EBS volumes are attached before the machine starts; a disk
 /// that is not there after this is not coming. `nanoos.disk_wait=SECONDS` on the kernel command line takes its place.
 const DISK_PATIENCE: Duration = Duration::from_secs(30);
-/// How long the disk with the root may take to answer until the console names it; it is waited for without end.
+/// How long the disk with the root may take to answer until the console names it; mounting it is waited for without end.
 const ROOT_PATIENCE: Duration = Duration::from_secs(10);
 /// A sentence that says why the root cannot be mounted, with a path in it.
 const LONGEST_WORDS: usize = 8 << 10;
