@@ -92,6 +92,9 @@ fn build_image(build: Build, source: Source, account: Account, progress: &Progre
     let wishes = ec2::publish::Wishes::new(&build.publishing)?;
     let (label, repository) = (source.label(), source.repository());
     let mut files = inputs(&source, &build.setup);
+    if let Some(file) = &account.authorities {
+        files.reads("the certificates that are trusted", file);
+    }
     let order = Order::new(source, build.setup)?;
     ec2::publish::volume_size(order.options.swap.as_ref().map_or(0, |swap| swap.bytes))?;
     let cache = Cache::open(&cache::directory()?)?;

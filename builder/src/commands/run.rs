@@ -48,8 +48,11 @@ fn build_and_boot(source: Source, run: Run, hardware: Hardware, progress: &Progr
     let order = Order::new(source, run.setup)?;
     let cache = Cache::open(&cache::directory()?)?;
     ensure!(output.format != Format::TarGz, "-o {}: QEMU boots no archive; take another ending", disk.display());
+    let refusal = || format!("-o {}: QEMU boots from a file; name one", disk.display());
+    // To open a pipe would wait for who reads it.
+    ensure!(disk.metadata().map_or(true, |there| there.is_file()), refusal());
     let unfinished = output.begin(&mut files, &cache)?;
-    ensure!(unfinished.out().is_file(), "-o {}: QEMU boots from a file; name one", disk.display());
+    ensure!(unfinished.out().is_file(), refusal());
     tools::require(&[tools::QEMU, tools::OVMF], progress)?;
     let swap = order.options.swap.as_ref().map_or(0, |swap| swap.bytes >> 20);
     let container = order.fetch(&cache, progress)?;
