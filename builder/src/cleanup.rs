@@ -251,8 +251,13 @@ impl Tool {
     pub fn wait_until(&mut self, deadline: Instant) -> Result<Option<ExitStatus>> {
         loop {
             let status = self.0.try_wait().context("wait for a tool")?;
-            if status.is_some() || Instant::now() >= deadline {
+            if status.is_some() {
+                // Its number may become another program's now, which Ctrl-C is not to end.
+                self.forget();
                 return Ok(status);
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
             }
             // Its end is no event that std can wait for with a deadline.
             std::thread::sleep(POLL);

@@ -103,22 +103,34 @@ fn a_configuration_is_bounded_by_what_the_manifest_claims_and_that_by_what_makes
     assert!(server.sent() < BUFFERS, "{}", server.sent());
 }
 
-#[test]
-fn a_layer_is_bounded_by_what_the_manifest_claims() {
-    let dir = workshop();
-    let config = r#"{"config":{"Cmd":["/app"]}}"#;
-    let server = Server::start(move |path, _| {
+/// An image with this configuration, and a layer that has no end.
+fn image(config: String) -> Server {
+    Server::start(move |path, _| {
         let (digest, layer) = (Digest::of(config.as_bytes()), Digest::of(b"layer"));
         match path {
             path if path.contains("/manifests/") => Answer::of(format!(
                 r#"{{"schemaVersion":2,"config":{{"digest":"{digest}","size":{}}},"layers":[{{"digest":"{layer}","size":100000,"mediaType":"{PLAIN}"}}]}}"#,
                 config.len()
             )),
-            path if path.contains(&digest.hex()) => Answer::of(config),
+            path if path.contains(&digest.hex()) => Answer::of(config.as_str()),
             path if path.contains("/blobs/") => Answer::endless("200 OK", ""),
             _ => Answer::of("{}"),
         }
-    });
+    })
+}
+
+#[test]
+fn a_configuration_of_many_small_values_takes_no_more_memory_than_its_bytes() {
+    let dir = workshop();
+    let server = image(format!(r#"{{"config":{{"Cmd":[{}0]}}}}"#, r#"{"":0},"#.repeat(4_000_000)));
+    let refused = refusal(build(dir.path(), &server.image(), &[]));
+    assert!(refused.contains("read the image's configuration: it has more than 100000 values"), "{refused}");
+}
+
+#[test]
+fn a_layer_is_bounded_by_what_the_manifest_claims() {
+    let dir = workshop();
+    let server = image(r#"{"config":{"Cmd":["/app"]}}"#.to_owned());
     let refused = refusal(build(dir.path(), &server.image(), &[]));
     // The layer is read while it comes: what it starts with is no tar.
     assert!(

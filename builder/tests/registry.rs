@@ -15,7 +15,7 @@ use std::fs;
 use std::io::Read;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::{builder, kernel, refusal, succeed};

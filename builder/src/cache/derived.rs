@@ -58,7 +58,7 @@ impl Cache {
         Ok(Draft { file, name: Some((temp, path, self.clone())) })
     }
 
-    fn derived_path(&self, kind: Kind, key: &Digest) -> PathBuf {
+    pub(super) fn derived_path(&self, kind: Kind, key: &Digest) -> PathBuf {
         self.directory().join(kind.folder()).join(key.hex())
     }
 }

@@ -6,7 +6,7 @@ use crate::blob::{Blob, Delivery, Kept};
 use crate::cleanup::TempFile;
 use crate::digest::{Digest, Hasher};
 use anyhow::{Context, Result, bail};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -70,9 +70,11 @@ impl Cache {
         loop {
             // What is no file goes.
             self.open_file(&partial).with_context(|| format!("open {}", partial.display()))?;
-            let file = File::options().read(true).write(true).create(true).truncate(false).mode(PRIVATE).open(&partial);
-            let file = match file {
-                // Another user's, in a cache that is shared.
+            let mut options = File::options();
+            options.read(true).write(true).create(true).truncate(false).mode(PRIVATE);
+            let file = match options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(&partial) {
+                // Another user's, who may read what is written into it.
+                Ok(file) if !self.is_own(&file) => return Ok(Claim::Mine(Box::new(self.incoming(digest)?))),
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied && partial.exists() => {
                     return Ok(Claim::Mine(Box::new(self.incoming(digest)?)));
                 }

@@ -15,7 +15,7 @@ use rustix::fs::OFlags;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -81,7 +81,7 @@ impl Cache {
         if found == *digest {
             return Ok(Some(blob));
         }
-        self.remove_damaged(&path)?;
+        fs::remove_file(&path).with_context(|| format!("remove the damaged {}", path.display()))?;
         Ok(None)
     }
 
@@ -99,7 +99,7 @@ impl Cache {
         let kept = Kept::new(file, *digest, path.clone()).with_context(|| format!("read {}", path.display()))?;
         let blob = Blob::Kept(Arc::new(kept));
         if len.is_some_and(|len| len != blob.len()) {
-            self.remove_damaged(&path)?;
+            fs::remove_file(&path).with_context(|| format!("remove the damaged {}", path.display()))?;
             return Ok(None);
         }
         Ok(Some(blob))
@@ -124,19 +124,18 @@ impl Cache {
         self.blobs.join(digest.hex())
     }
 
-    /// Opens a file of the cache, if it is there. What else may be in its place (a directory, a pipe that nobody writes
-    /// to, a link) is no work of ours: it is removed.
+    /// Opens a file of the cache, if it is there and [`Cache::is_own`]. What else may be in its place (a directory, a pipe
+    /// that nobody writes to, a link) is no work of ours: it is removed.
     fn open_file(&self, path: &Path) -> io::Result<Option<File>> {
-        let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits() as i32;
+        let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
         match fs::symlink_metadata(path) {
             Ok(metadata) if metadata.is_file() => match File::options().read(true).custom_flags(flags).open(path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                // What another user may not share is as good as nothing.
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                     self.others.store(true, Ordering::Relaxed);
                     Ok(None)
                 }
-                opened => opened.map(Some),
+                opened => opened.map(|file| Some(file).filter(|file| self.is_own(file))),
             },
             Ok(metadata) => {
                 if metadata.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.map(|()| None)
@@ -146,14 +145,12 @@ impl Cache {
         }
     }
 
-    fn remove_damaged(&self, path: &Path) -> Result<()> {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                self.others.store(true, Ordering::Relaxed);
-                Ok(())
-            }
-            removed => removed.with_context(|| format!("remove the damaged {}", path.display())),
-        }
+    /// Whether a file is this user's. Another's, in a cache that is shared, is as good as absent even where it can be read:
+    /// what is derived is not verified, and its owner may change it at any time.
+    fn is_own(&self, file: &File) -> bool {
+        let own = file.metadata().is_ok_and(|metadata| metadata.uid() == rustix::process::geteuid().as_raw());
+        self.others.fetch_or(!own, Ordering::Relaxed);
+        own
     }
 
     /// What came of giving a file its name. In a shared cache the name may be taken by another user's file, which this
@@ -199,7 +196,7 @@ pub fn no_room(error: io::Error, what: String) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn the_directory_is_found_as_documented() {
@@ -228,6 +225,7 @@ mod tests {
         assert!(cache.kept(&digest, Some(7)).unwrap().is_none());
         assert!(!cache.path(&digest).exists());
     }
+
     #[test]
     fn what_another_user_has_in_a_shared_cache_is_as_good_as_absent() {
         // As root, as other tests here: it makes what another user may not read, in directories as /tmp is.
@@ -237,36 +235,39 @@ mod tests {
             fs::create_dir_all(&folder).unwrap();
             fs::set_permissions(folder, fs::Permissions::from_mode(0o1777)).unwrap();
         }
-        let (digest, fill) = (Digest::of(b"content"), |cache: &Cache| {
-            let draft = cache.derive(Kind::PackedLayer, &Digest::of(b"key")).unwrap();
-            draft.finish().unwrap();
+        let (digest, key) = (Digest::of(b"content"), Digest::of(b"key"));
+        let fill = |cache: &Cache| {
+            cache.derive(Kind::PackedLayer, &key).unwrap().finish().unwrap();
             cache.unnamed().unwrap().take(&b"content"[..]).unwrap().1.read_all(100).unwrap()
-        });
+        };
         let mine = Cache::open(dir.path()).unwrap();
         fill(&mine);
-        let inode = || fs::metadata(mine.path(&digest)).unwrap().ino();
-        let before = inode();
-        std::thread::scope(|scope| {
-            let other = scope.spawn(|| {
-                let user = rustix::fs::Uid::from_raw(4242);
-                // Of this thread alone.
-                rustix::thread::set_thread_res_uid(user, user, user).unwrap();
-                let cache = Cache::open(dir.path()).unwrap();
-                assert!(cache.get(&digest).unwrap().is_none());
-                assert!(cache.derived(Kind::PackedLayer, &Digest::of(b"key")).unwrap().is_none());
-                let Claim::Mine(mut incoming) = cache.claim(&digest).unwrap() else { panic!("it is nobody's") };
-                incoming.write(b"content").unwrap();
-                assert_eq!(incoming.finish().unwrap().read_all(100).unwrap(), b"content");
-                let mut incoming = cache.incoming(&digest).unwrap();
-                incoming.write(b"content").unwrap();
-                incoming.finish().unwrap();
-                assert_eq!(fill(&cache), b"content");
-                assert!(cache.met_others());
+        let files = [mine.path(&digest), mine.partial_path(&digest), mine.derived_path(Kind::PackedLayer, &key)];
+        fs::write(&files[1], "con").unwrap();
+        let seen = || files.each_ref().map(|file| (fs::metadata(file).unwrap().ino(), fs::read(file).unwrap()));
+        let before = seen();
+        // Where it may be read, and where it may even be written.
+        for mode in [0o600, 0o644, 0o666] {
+            files.iter().for_each(|file| fs::set_permissions(file, fs::Permissions::from_mode(mode)).unwrap());
+            let met = std::thread::scope(|scope| {
+                let other = scope.spawn(|| {
+                    let user = rustix::fs::Uid::from_raw(4242);
+                    // Of this thread alone.
+                    rustix::thread::set_thread_res_uid(user, user, user).unwrap();
+                    let cache = Cache::open(dir.path()).unwrap();
+                    assert!(cache.get(&digest).unwrap().is_none());
+                    assert!(cache.derived(Kind::PackedLayer, &key).unwrap().is_none());
+                    let Claim::Mine(mut incoming) = cache.claim(&digest).unwrap() else { panic!("it is nobody's") };
+                    incoming.write(b"content").unwrap();
+                    assert_eq!(incoming.finish().unwrap().read_all(100).unwrap(), b"content");
+                    assert_eq!(fill(&cache), b"content");
+                    cache.met_others()
+                });
+                other.join().unwrap()
             });
-            other.join().unwrap();
-        });
-        assert_eq!((before, mine.met_others()), (inode(), false));
+            assert_eq!((met, mine.met_others(), seen()), (true, false, before.clone()), "{mode:o}");
+        }
         let left = mine.items().unwrap();
-        assert_eq!(left.len(), 2, "{left:?}");
+        assert_eq!(left.len(), files.len(), "{left:?}");
     }
 }

@@ -88,7 +88,7 @@ fn is_here(url: &str) -> bool {
 
 async fn refused(realm: &str, login: &Login, answer: Response) -> RequestError {
     let status = answer.status();
-    if status.is_redirection() {
+    if status.is_redirection() && *login != Login::Anonymous {
         return RequestError::Withheld(format!("{realm} leads elsewhere ({status})"));
     }
     // Some answer without a word, and what they say to an identity token may be anything.
