@@ -46,9 +46,9 @@ impl Root {
         mount("squashfs", partition, LOWER, MountFlags::RDONLY, "")?;
         writes::mount(image.overlay_mib)?;
         if image.read_only {
-            join_read_only(image)?
+            join_read_only(image)?;
         } else {
-            join()?
+            join()?;
         }
         let root = Root::open(image)?;
         root.let_volumes_take_writes(&image.volumes);
