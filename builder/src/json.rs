@@ -2,7 +2,9 @@
 //! values of a field the last. An image that Docker runs may have been written by anything, and means here what it
 //! means there.
 
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::{Error, Map, Value};
 use std::cell::Cell;
 use std::fmt;
@@ -11,8 +13,7 @@ use std::fmt;
 const DATA: &[&str] = &["annotations", "exposedports", "volumes"];
 /// Free notes that may have MiBs, and are not read.
 const LABELS: &str = "labels";
-/// Values of a document at most. The smallest, of three bytes, may take 700 in memory; an index of ten thousand images has
-/// fewer.
+/// Values of a document at most. One of eight bytes may take 700 in memory; an index of ten thousand images has fewer.
 const MOST_VALUES: u32 = 100_000;
 
 /// Reads a document. Types name their fields in lower case.

@@ -124,8 +124,8 @@ impl Cache {
         self.blobs.join(digest.hex())
     }
 
-    /// Opens a file of the cache, if it is there and [`Cache::is_own`]. What else may be in its place (a directory, a pipe
-    /// that nobody writes to, a link) is no work of ours: it is removed.
+    /// Opens a file of the cache, if it is there and [`Cache::is_own`]. What else may be in its place (a directory, a
+    /// pipe that nobody writes to, a link) is no work of ours: it is removed.
     fn open_file(&self, path: &Path) -> io::Result<Option<File>> {
         let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
         match fs::symlink_metadata(path) {

@@ -107,7 +107,7 @@ async fn where_reading_is_not_allowed_or_fails_all_is_sent() {
         lab.cloud.set_faults(Faults::of([Fault::new(actions, kind)]));
         let second = lab.publish_from("elsewhere", &orders.1).await.unwrap();
         lab.check(&second, &orders.1);
-        assert_eq!((second.parent, lab.count("PutSnapshotBlock")), (None, 40), "{actions} {kind:?}");
+        assert_eq!((second.parent, lab.count("PutSnapshotBlock")), (None, 41), "{actions} {kind:?}");
     }
 }
 
@@ -129,6 +129,11 @@ async fn another_layout_or_another_encryption_is_no_parent() {
     for change in [0, 1, 2] {
         let mut disk = Disk::of(20, if change == 0 { 2 } else { 1 });
         disk.set(0, Fill::Noise(1000 + change));
+        // Zeros are alike in all disks.
+        disk.0
+            .iter_mut()
+            .filter(|_| change == 0)
+            .for_each(|(index, fill)| *fill = Fill::Noise(2000 + u64::from(*index)));
         let mut other = disk.order();
         match change {
             1 => other.encryption = Encryption::Encrypted,
@@ -188,5 +193,5 @@ async fn a_parent_that_is_gone_meanwhile_is_done_without() {
     lab.cloud.set_faults(Faults { lost_parents: 1, ..Faults::default() });
     let second = lab.publish(&orders.1).await.unwrap();
     lab.check(&second, &orders.1);
-    assert_eq!((second.parent, lab.count("PutSnapshotBlock")), (None, 40));
+    assert_eq!((second.parent, lab.count("PutSnapshotBlock")), (None, 41));
 }
