@@ -6,6 +6,7 @@ mod profiles;
 use crate::bounded::{SETTINGS, TooLong};
 use anyhow::{Result, bail, ensure};
 use profiles::Profiles;
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -118,7 +119,7 @@ pub fn config_files() -> impl Iterator<Item = PathBuf> {
 /// When it is longer than such a file can be.
 fn read(path: &Path) -> io::Result<String> {
     match SETTINGS.read_text(path) {
-        Err(error) if error.get_ref().is_some_and(|error| error.is::<TooLong>()) => Err(error),
+        Err(error) if error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<TooLong>) => Err(error),
         text => Ok(text.unwrap_or_default()),
     }
 }
