@@ -9,7 +9,7 @@ use tests::vm::Vm;
 pub(crate) const CODE: Code = Code { prepare: |_| Ok(()), check };
 
 fn check(vm: &mut Vm, _: &Scenario) -> Result<()> {
-    let disk = json!({ "driver": "virtio-blk-pci", "id": "late", "drive": "late", "bus": "slot" });
+    let disk = json!({ "driver": "virtio-blk-pci", "id": "late", "drive": "late", "bus": "late-slot" });
     vm.qmp().execute("device_add", &disk).context("plug in the disk")?;
     Ok(())
 }
