@@ -1,0 +1,11 @@
+//! What a project, a jar, a binary or an archive is, and how it is built and started.
+//!
+//! ```text
+//! a directory → Files → detect → Plan        a file → payload → Plan
+//! ```
+//!
+//! Detection is a pure function over a list of paths and the texts that say what a project is: nothing here runs a program,
+//! reaches a network or writes a file. The builder carries a plan out.
+
+pub mod files;
+pub mod plan;
