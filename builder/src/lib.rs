@@ -25,6 +25,7 @@ pub mod init;
 pub mod initrd;
 pub mod inspect;
 pub mod kernel;
+pub mod local;
 pub mod machine;
 pub mod manifest;
 pub mod outfile;

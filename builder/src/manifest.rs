@@ -2,6 +2,7 @@
 //! Only what a build needs is read, and nothing else is asked of them.
 
 use crate::digest::Digest;
+use crate::local::Project;
 use crate::platform::Platform;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Deserializer};
@@ -232,6 +233,9 @@ pub struct RunConfig {
     /// EXPOSE: the keys are ports, `80/tcp`, the values nothing.
     #[serde(default, alias = "exposedports", alias = "exposedPorts", deserialize_with = "null_is_default")]
     pub exposed_ports: BTreeMap<String, serde_json::Value>,
+    /// What is known of the project that the image was made of, if it was.
+    #[serde(skip)]
+    pub project: Option<Project>,
 }
 
 /// The layers' identities.

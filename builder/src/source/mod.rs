@@ -14,6 +14,7 @@ mod rootfs;
 use crate::cache::Cache;
 use crate::digest::Digest;
 use crate::flatten::{Content, Layer};
+use crate::local::Local;
 use crate::manifest::ImageConfig;
 use crate::pack;
 use crate::platform::Platform;
@@ -46,6 +47,8 @@ pub enum Source {
     OciArchive(PathBuf, Option<String>),
     /// A tar of files that is the whole root.
     RootFs(PathBuf),
+    /// A project, or a payload such as a jar, of this machine.
+    Local(Local),
 }
 
 /// What makes a file's path of what follows it.
@@ -119,6 +122,7 @@ impl fmt::Display for Source {
             Source::RootFs(path) => write!(f, "rootfs:{}", path.display()),
             Source::DockerArchive(path, tag) => tagged(f, "docker-archive", path, tag),
             Source::OciLayout(path, tag) => tagged(f, "oci", path, tag),
+            Source::Local(local) => write!(f, "{}", local.path.display()),
         }
     }
 }
@@ -144,7 +148,8 @@ impl Source {
             Source::DockerArchive(path, _)
             | Source::OciLayout(path, _)
             | Source::OciArchive(path, _)
-            | Source::RootFs(path) => of_path(path),
+            | Source::RootFs(path)
+            | Source::Local(Local { path, .. }) => of_path(path),
         };
         if stem.is_empty() { "image".to_owned() } else { stem }
     }
@@ -159,7 +164,7 @@ impl Source {
                 name.split_once(':').map(|(_, tag)| tag).filter(|_| !name.contains('@') && !name.starts_with("sha256:"))
             }
             Source::DockerArchive(_, tag) | Source::OciLayout(_, tag) | Source::OciArchive(_, tag) => tag.as_deref(),
-            Source::RootFs(_) => None,
+            Source::RootFs(_) | Source::Local(_) => None,
         };
         // An archive's tag may be a whole name.
         let tag = tag.map(|tag| tag.rsplit([':', '/']).next().unwrap_or(tag)).filter(|tag| !tag.is_empty());
@@ -189,6 +194,7 @@ impl Source {
             Source::DockerArchive(path, _) | Source::OciArchive(path, _) | Source::RootFs(path) => vec![path.clone()],
             // Beside these there may be anything in the directory.
             Source::OciLayout(path, _) => ["index.json", "oci-layout", "blobs"].map(|name| path.join(name)).into(),
+            Source::Local(local) => vec![local.path.clone()],
             Source::Anywhere(_) | Source::Registry(_) | Source::Engine(..) => Vec::new(),
         }
     }
@@ -207,6 +213,7 @@ impl Source {
             Source::OciArchive(path, tag) => archive::read(path, tag.as_deref(), archive::Form::Oci, fetch),
             Source::OciLayout(path, tag) => layout::read_directory(path, tag.as_deref(), fetch.platform),
             Source::RootFs(path) => rootfs::read(path),
+            Source::Local(local) => local.fetch(fetch),
         };
         let mut container = container.with_context(|| self.to_string())?;
         for layer in &mut container.layers {
