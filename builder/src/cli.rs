@@ -4,8 +4,13 @@ mod application;
 pub(crate) mod cache;
 pub(crate) mod ec2;
 mod inspect;
+pub(crate) mod keys;
 mod machine;
+// Of a builder without EC2 it would lack commands.
+#[cfg(all(test, feature = "aws"))]
+mod reference;
 pub(crate) mod sections;
+pub(crate) mod settings;
 
 use crate::qemu::Forward;
 use application::ApplicationArgs;
