@@ -32,8 +32,9 @@ pub struct Options {
     pub no_new_privileges: bool,
     /// Resource limits.
     pub limits: Limits,
-    /// Whether the program shares init's PID namespace, and is not PID 1 of its own.
-    pub no_pid1: bool,
+    /// Whether the program is PID 1 of a PID namespace of its own; else it is, unless the image was made of a project or a
+    /// payload, whose programs seldom handle SIGTERM.
+    pub pid1: Option<bool>,
     /// Where user data may come from.
     pub user_data: UserData,
     /// What becomes of a machine with bad ones.
@@ -95,6 +96,7 @@ pub fn configure(image: &str, config: &RunConfig, root: Guid, options: &Options)
     // Docker takes a relative one as absolute.
     machine.volumes = config.volumes.keys().map(|path| format!("/{}", path.trim_start_matches('/'))).collect();
     apply(&mut machine, options);
+    machine.pid1 = options.pid1.unwrap_or(config.project.is_none());
     arguments::check(&machine.argv, &machine.env, &machine.limits).map_err(|excess| {
         anyhow!("the application could not be started: {excess}; give it to the program in a file of the image")
     })?;
@@ -113,7 +115,6 @@ fn apply(machine: &mut Image, options: &Options) {
     machine.late_modules = options.late_modules;
     machine.no_new_privileges = options.no_new_privileges;
     machine.limits = options.limits;
-    machine.pid1 = !options.no_pid1;
     machine.user_data = options.user_data;
     machine.bad_user_data = options.bad_user_data;
     machine.missing_metadata = options.missing_metadata;

@@ -1,7 +1,9 @@
 //! `builder run`: builds a machine and boots it, in one step.
 
-use crate::cli::{self, Bootable, Run};
-use crate::order::{Order, inputs};
+use super::subject::{Subject, announce};
+use crate::cli::grammar::{self, Found, Named};
+use crate::cli::{self, Run};
+use crate::order::Order;
 use crate::qemu::{self, Hardware};
 use anyhow::{Context, Result, bail, ensure};
 use builder::build::make_image;
@@ -10,7 +12,6 @@ use builder::cleanup::TempDir;
 use builder::output::{Format, Output};
 use builder::platform::Platform;
 use builder::progress::Progress;
-use builder::source::Source;
 use builder::tools;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
@@ -25,17 +26,17 @@ pub(crate) fn run(run: Run, matches: Option<&ArgMatches>, progress: &Progress) -
         port.check_is_free()?;
     }
     let hardware = Hardware { ports: run.port.clone(), memory: run.memory, processors: run.smp, swap: None };
-    match &run.what {
-        Bootable::Disk(disk) => {
-            refuse_build_options(disk, matches)?;
-            tools::require(&[tools::QEMU, tools::OVMF], progress)?;
-            qemu::boot(disk, &hardware, progress, || {})
-        }
-        Bootable::Image(source) => build_and_boot(source.clone(), run, hardware, progress),
+    if let Named::Path(path) = &run.what
+        && let Found::Disk(disk) = grammar::look(path)?
+    {
+        refuse_build_options(&disk, matches)?;
+        tools::require(&[tools::QEMU, tools::OVMF], progress)?;
+        return qemu::boot(&disk, &hardware, progress, || {});
     }
+    build_and_boot(run, hardware, progress)
 }
 
-fn build_and_boot(source: Source, run: Run, hardware: Hardware, progress: &Progress) -> Result<()> {
+fn build_and_boot(run: Run, hardware: Hardware, progress: &Progress) -> Result<()> {
     ensure!(
         run.setup.platform == Platform { arch: &builder::platform::ARCHES[0] },
         "--platform {}: QEMU is started for linux/amd64 only; builder without run builds the disk",
@@ -44,12 +45,13 @@ fn build_and_boot(source: Source, run: Run, hardware: Hardware, progress: &Progr
     let directory = TempDir::new()?;
     let disk = run.output.unwrap_or_else(|| directory.path().join("disk.raw"));
     let output = Output::new(Some(&disk), "", None);
-    let mut files = inputs(&source, &run.setup);
-    let order = Order::new(source, run.setup)?;
+    let (mut order, mut files) = Order::new(run.what, run.setup)?;
+    let subject = Subject::find(&mut order, &mut files, None, progress)?;
     let cache = Cache::open(&cache::directory()?)?;
     ensure!(output.format != Format::TarGz, "-o {}: QEMU boots no archive; take another ending", disk.display());
     let unfinished = output.begin(&mut files, &cache)?;
     ensure!(unfinished.out().is_file(), "-o {}: QEMU boots from a file; name one", disk.display());
+    subject.project.iter().for_each(|project| announce(project, "a machine in QEMU", progress));
     tools::require(&[tools::QEMU, tools::OVMF], progress)?;
     let swap = order.options.swap.as_ref().map_or(0, |swap| swap.bytes >> 20);
     let container = order.fetch(&cache, progress)?;

@@ -95,6 +95,14 @@ impl FromStr for Source {
     }
 }
 
+/// Whether a text says itself where its image is, as `oci:DIR` does.
+#[must_use]
+pub fn is_prefixed(text: &str) -> bool {
+    let places = PLACES.iter().map(|(prefix, ..)| *prefix);
+    let engines = Engine::ALL.iter().map(|engine| engine.prefix());
+    places.chain(engines).chain(["rootfs:", "docker://"]).any(|prefix| text.starts_with(prefix))
+}
+
 /// `PATH[:TAG]`. A path may have colons itself: what exists as a whole is a path.
 fn split_tag(text: &str) -> (PathBuf, Option<String>) {
     if !Path::new(text).exists() {
