@@ -100,6 +100,7 @@ impl Order {
         let fetch = Fetch {
             platform: self.platform,
             look: false,
+            archives: false,
             order: &self.places,
             registry_ca: self.registry_ca.as_deref(),
             debug: self.options.debug,

@@ -6,6 +6,9 @@ use std::fmt;
 /// Where the project's files lie in the machine.
 pub const DIRECTORY: &str = "/app";
 
+/// The directory of [`DIRECTORY`] that Python's packages lie in. `PYTHONPATH` leads to it.
+pub const PACKAGES: &str = ".packages";
+
 /// The port at which a web process listens where nobody says another: `PORT`.
 pub const PORT: u16 = 8080;
 
@@ -93,10 +96,12 @@ pub struct Plan {
     pub build: Build,
     /// The directory of the project that is packed, relative to its root; empty for all of it.
     pub packed: String,
+    /// Directories of the project that the build makes anew, and that are not packed as they lie there: `target`.
+    pub left_out: Vec<String>,
     /// Its processes by name, and what decided each, for people: `Procfile`, `scripts.start of package.json`.
     pub processes: BTreeMap<String, Process>,
-    /// The name of the process that is started, one of [`Plan::processes`]; empty where the image itself says what is
-    /// started.
+    /// The name of the process that is started, one of [`Plan::processes`]; empty where the image itself, or the archive
+    /// that the build leaves, or the command line ([`Wishes::command`]) says what is started.
     pub process: String,
     /// Variables for the program, beside `PORT`; the base's and the user's own come before and after.
     pub env: Vec<(String, String)>,
@@ -157,6 +162,9 @@ pub struct PythonBuild {
     pub python: String,
     /// Where packages are listed: arguments of `pip install`, relative to the project, such as `-r requirements.txt`.
     pub packages: Vec<String>,
+    /// The versions that a lock file has fixed, `flask==3.0.3`: lines of a file for `pip install --constraint`. Empty where
+    /// there is no lock file but requirements.txt.
+    pub constraints: Vec<String>,
     /// The files that decide which packages these are.
     pub lock_files: Vec<String>,
     /// Packages beside these that the started program needs, such as gunicorn where nothing lists it.
@@ -198,13 +206,15 @@ pub struct HostBuild {
 /// What a build leaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Artifact {
-    /// The one jar with a main class, or the one war, in this directory: `target`, `build/libs`.
+    /// The one jar with a main class, or the one war, in this directory: `target`, `build/libs`. How it is started is told
+    /// by itself where no Procfile says it.
     Archive(String),
-    /// A program at this path.
-    Program(String),
-    /// A program of one of these names, below any directory that cargo names: the path is in the JSON messages on its
-    /// standard output (`cargo build --message-format=json`), by the name of the binary.
-    CargoProgram(String),
+    /// Programs at these paths of the copy, where they are packed, too: `bin/server`.
+    Programs(Vec<String>),
+    /// Programs of these names, below any directory that cargo names: the path is in the JSON messages on its standard
+    /// output (`--message-format=json…`), by the name of the binary. They are packed as `target/release/NAME`, where a
+    /// Procfile expects them.
+    CargoPrograms(Vec<String>),
 }
 
 /// What the user wants other than the files say.
@@ -216,6 +226,8 @@ pub struct Wishes {
     pub base: Option<String>,
     /// `--build`: commands in place of the kind's own.
     pub build: Vec<String>,
+    /// Whether `--cmd` or `--entrypoint` says what is started: then the project's files need not.
+    pub command: bool,
     /// `--process`.
     pub process: Option<String>,
     /// The port that the environment names, for kinds that write it into a configuration.
