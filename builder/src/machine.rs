@@ -9,7 +9,7 @@ use initramfs::{arguments, environment, signal};
 use std::collections::BTreeMap;
 
 /// What Docker gives a container whose image sets no PATH (moby, `oci/defaults.go`).
-const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What the user decides about the machine: the fields of the contract that no image says anything about.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -66,6 +66,7 @@ impl Places {
         Fetch {
             platform,
             look: false,
+            archives: false,
             order: &self.order,
             registry_ca: self.registry_ca.as_deref(),
             debug,

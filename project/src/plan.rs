@@ -6,6 +6,9 @@ use std::fmt;
 /// Where the project's files lie in the machine.
 pub const DIRECTORY: &str = "/app";
 
+/// The directory of [`DIRECTORY`] that Python's packages lie in. `PYTHONPATH` leads to it.
+pub const PACKAGES: &str = ".packages";
+
 /// The port at which a web process listens where nobody says another: `PORT`.
 pub const PORT: u16 = 8080;
 

@@ -74,7 +74,7 @@ fn hello() -> Result<Container> {
     let layer = Layer { name: "of the example".to_owned(), content, digest: None, diff_id: Some(id) };
     let config = ImageConfig { config: run, ..ImageConfig::default() };
     // It has no configuration of its own to be named by.
-    Ok(Container { id, manifest: None, config, layers: vec![layer] })
+    Ok(Container { id, pin: None, manifest: None, config, layers: vec![layer] })
 }
 
 /// The wanted port, or a free one if somebody has that.
