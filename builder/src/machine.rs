@@ -1,5 +1,6 @@
 //! From an image's configuration to that of the machine: what `docker run` would do, written down for init.
 
+use crate::local::Project;
 use crate::manifest::RunConfig;
 use anyhow::{Result, anyhow, ensure};
 use initramfs::guid::Guid;
@@ -32,8 +33,8 @@ pub struct Options {
     pub no_new_privileges: bool,
     /// Resource limits.
     pub limits: Limits,
-    /// Whether the program is PID 1 of a PID namespace of its own; else it is, unless the image was made of a project or a
-    /// payload, whose programs seldom handle SIGTERM.
+    /// Whether the program is PID 1 of a PID namespace of its own. Where nobody says it, it is, but for projects and payloads,
+    /// whose programs seldom handle SIGTERM; what a Dockerfile builds is an image like any other.
     pub pid1: Option<bool>,
     /// Where user data may come from.
     pub user_data: UserData,
@@ -96,7 +97,7 @@ pub fn configure(image: &str, config: &RunConfig, root: Guid, options: &Options)
     // Docker takes a relative one as absolute.
     machine.volumes = config.volumes.keys().map(|path| format!("/{}", path.trim_start_matches('/'))).collect();
     apply(&mut machine, options);
-    machine.pid1 = options.pid1.unwrap_or(config.project.is_none());
+    machine.pid1 = options.pid1.unwrap_or(config.project.as_ref().is_none_or(Project::is_of_a_dockerfile));
     arguments::check(&machine.argv, &machine.env, &machine.limits).map_err(|excess| {
         anyhow!("the application could not be started: {excess}; give it to the program in a file of the image")
     })?;
@@ -129,7 +130,9 @@ fn apply(machine: &mut Image, options: &Options) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local::Origin;
     use initramfs::guid::ESP_TYPE;
+    use project::plan::Kind;
 
     fn configured(config: &RunConfig) -> Result<(Image, Vec<String>)> {
         configure("x", config, ESP_TYPE, &Options::default())
@@ -190,6 +193,18 @@ mod tests {
         let env = texts(&["PATH=/bin1", "A=1", "A", "PATH=/bin2", "A=2"]);
         let (machine, warnings) = configured(&RunConfig { cmd: texts(&["/a"]), env, ..RunConfig::default() }).unwrap();
         assert_eq!((machine.env, warnings.len()), (texts(&["PATH=/bin2", "A=2"]), 1));
+    }
+
+    #[test]
+    fn programs_of_projects_are_not_pid_1_unless_a_dockerfile_built_them() {
+        let pid1 = |kind: Option<Kind>, said| {
+            let origin = |kind: Kind| Some(Origin { kind: kind.to_string(), ..Origin::default() });
+            let project = kind.map(|kind| Project { origin: origin(kind), ..Project::default() });
+            let config = RunConfig { cmd: texts(&["/a"]), project, ..RunConfig::default() };
+            configure("x", &config, ESP_TYPE, &Options { pid1: said, ..Options::default() }).unwrap().0.pid1
+        };
+        assert!(pid1(None, None) && pid1(Some(Kind::Dockerfile), None) && pid1(Some(Kind::Node), Some(true)));
+        assert!(!pid1(Some(Kind::Node), None) && !pid1(Some(Kind::Elf), None) && !pid1(None, Some(false)));
     }
 
     #[test]

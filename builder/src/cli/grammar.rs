@@ -7,7 +7,6 @@ use anyhow::{Result, anyhow, bail};
 use builder::local::Local;
 use builder::source::{Source, is_prefixed};
 use project::payload::{self, Payload};
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -78,7 +77,7 @@ impl Named {
             Named::Path(path) => path,
         };
         match look(&path)? {
-            Found::Local(path) => Ok(Source::Local(Local { path, wishes: project::plan::Wishes::default() })),
+            Found::Local(path) => Ok(Source::Local(Local { path, wishes: project::plan::Wishes::default(), results: Vec::new() })),
             Found::Disk(path) => {
                 let path = path.display();
                 bail!(
@@ -108,13 +107,14 @@ pub(crate) fn look(path: &Path) -> Result<Found> {
     if !metadata.is_file() {
         bail!("{shown}: neither a file nor a directory{advice}");
     }
-    let mut file = File::open(path).map_err(|error| anyhow!("{shown}: {error}{advice}"))?;
-    match payload::sniff(&mut file) {
+    match payload::sniff(path) {
         Ok(Payload::Disk(_)) => Ok(Found::Disk(path.to_owned())),
-        // A disk without a partition table that is known: its name says what it is meant to be.
-        Err(_) if has_ending(&shown, DISKS) => Ok(Found::Disk(path.to_owned())),
         Ok(_) => Ok(Found::Local(path.to_owned())),
-        Err(error) => bail!("{shown}: {error}{advice}"),
+        // A disk without a partition table that is known: its name says what it is meant to be.
+        Err(payload::Error::Unknown { .. }) if has_ending(&shown, DISKS) => Ok(Found::Disk(path.to_owned())),
+        // What is nothing known is told with both readings by itself.
+        Err(error @ payload::Error::Unknown { .. }) => Err(error.into()),
+        Err(error) => bail!("{:#}{advice}", anyhow!(error)),
     }
 }
 

@@ -37,7 +37,14 @@ impl ProjectArgs {
             Variable::Set(entry) => entry.strip_prefix("PORT=")?.parse().ok(),
             Variable::Unset(_) => None,
         });
-        Wishes { kind: self.kind, base: self.base, build: self.build, process: self.process, port }
+        Wishes {
+            kind: self.kind,
+            base: self.base,
+            build: self.build,
+            command: application.entrypoint.is_some() || application.cmd.is_some(),
+            process: self.process,
+            port,
+        }
     }
 
     /// The first option that is given: it means nothing to an image.

@@ -10,6 +10,7 @@ use crate::cli::project::To;
 use crate::cli::{self, Making};
 use crate::order::Order;
 use anyhow::{Context, Result, bail};
+use builder::bounded;
 use builder::build::make_image;
 use builder::cache::{self, Cache};
 use builder::destination::{self, Account, Destination, Surroundings, Wanted};
@@ -18,7 +19,7 @@ use builder::output::{Format, Output};
 use builder::progress::{Progress, mebibytes};
 use builder::provenance::Provenance;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Decides where the result goes.
 pub(crate) fn build(named: Named, making: Making, progress: &Progress) -> Result<()> {
@@ -47,9 +48,10 @@ pub(crate) fn build(named: Named, making: Making, progress: &Progress) -> Result
 fn build_disk(named: Named, mut making: Making, progress: &Progress) -> Result<()> {
     let name = making.project_name();
     let (mut order, mut files) = Order::new(named, making.setup)?;
-    let subject = Subject::find(&mut order, &mut files, name, progress)?;
+    let subject = Subject::find(&mut order, name, progress)?;
     let name = making.publishing.name.as_ref().unwrap_or(&subject.name).replace('/', "-");
     let output = Output::new(making.output.as_deref(), &name, making.format);
+    subject.protect(earlier(Some(&output), making.provenance.as_deref()), &mut order, &mut files);
     let cache = Cache::open(&cache::directory()?)?;
     let what = format!("{}, {}", output.path.display(), output.format);
     if making.dry_run {
@@ -99,7 +101,8 @@ fn build_image(named: Named, mut making: Making, account: Account, progress: &Pr
     let wishes = ec2::publish::Wishes::new(&making.publishing)?;
     let (mut order, mut files) = Order::new(named, making.setup)?;
     ec2::publish::volume_size(order.options.swap.as_ref().map_or(0, |swap| swap.bytes))?;
-    let subject = Subject::find(&mut order, &mut files, name, progress)?;
+    let subject = Subject::find(&mut order, name, progress)?;
+    subject.protect(earlier(None, making.provenance.as_deref()), &mut order, &mut files);
     let cache = Cache::open(&cache::directory()?)?;
     let regions: Vec<String> = account.regions.iter().map(ToString::to_string).collect();
     let regions = if making.publishing.all_regions { "every region".to_owned() } else { regions.join(", ") };
@@ -130,6 +133,16 @@ fn build_image(named: Named, mut making: Making, account: Account, progress: &Pr
 #[cfg(not(feature = "aws"))]
 fn build_image(_: Named, _: Making, _: Account, _: &Progress) -> Result<()> {
     bail!("this builder was built without its feature aws, and makes no images of EC2: -o FILE builds a disk image")
+}
+
+/// Files that an earlier run wrote, by what they are: a project may hold them, and other disks are known by their bytes.
+fn earlier(output: Option<&Output>, provenance: Option<&Path>) -> Vec<PathBuf> {
+    let archive = output.filter(|output| output.format == Format::TarGz).map(|output| output.path.clone());
+    let provenance = provenance.filter(|path| {
+        let json = bounded::SETTINGS.read_file(path).ok();
+        json.is_some_and(|json| serde_json::from_slice::<Provenance>(&json).is_ok())
+    });
+    archive.into_iter().chain(provenance.map(Path::to_owned)).collect()
 }
 
 fn begin_provenance(path: Option<&Path>, files: &mut Files, cache: &Cache) -> Result<Option<OutFile>> {

@@ -1,13 +1,12 @@
 //! `--dry-run`: what a build would do.
 
 use super::report::print;
-use super::subject::{Subject, facts};
+use super::subject::{Known, Project, Subject, facts};
 use crate::order::Order;
 use anyhow::{Context, Result};
 use builder::cache::{self, Cache};
 use builder::kernel::directory::Kernel;
 use builder::kernel::find;
-use builder::local::recognize::Recognized;
 use builder::progress::{Progress, mebibytes, printable};
 use builder::source::look::Look;
 use builder::{machine, provenance};
@@ -28,16 +27,16 @@ pub(crate) fn tell(order: &Order, subject: &Subject, what: &str, cache: &Cache, 
 }
 
 /// A project is not built for this, and its base not fetched: what comes of them is not known.
-fn of_project(order: &Order, project: &Recognized, kernel: Option<&Kernel>, what: &str, progress: &Progress) -> String {
-    for warning in &project.plan.warnings {
-        progress.warn(warning);
-    }
+fn of_project(order: &Order, project: &Project, kernel: Option<&Kernel>, what: &str, progress: &Progress) -> String {
     let mut text = Text::default();
     for (name, fact) in facts(project) {
-        text.line(&name, &fact);
+        text.line(name, &fact);
     }
-    for (number, left) in project.left_out.iter().enumerate() {
-        text.line(if number == 0 { "left out" } else { "" }, &format!("{}: {}", left.path, left.reason));
+    if let Known::Directory(looked) = &project.known {
+        looked.warnings.iter().for_each(|warning| progress.warn(warning));
+        for (number, left) in looked.tree.left_out.iter().enumerate() {
+            text.line(if number == 0 { "left out" } else { "" }, &left.to_string());
+        }
     }
     text.line("kernel", &kernel.map_or_else(unbuilt, |kernel| format!("Linux {}", kernel.release)));
     text.line("command line", &order.cmdline);

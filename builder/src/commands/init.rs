@@ -2,16 +2,17 @@
 
 use super::ask;
 use super::report::{is_plain, path_word, print, shell_word};
-use super::subject::{facts, line, recognize};
+use super::subject::{FILES, PROJECT, Project, facts, line, recognize};
+use crate::cli::ec2::name as check_name;
 use crate::cli::project::Init;
 use crate::cli::settings;
 use anyhow::{Context, Result, ensure};
 use builder::application::Application;
 use builder::destination::{Region, Surroundings};
 use builder::local::Local;
-use builder::local::recognize::Recognized;
+use builder::local::containerfile;
 use builder::progress::Progress;
-use project::plan::{Base, Command, Process, Wishes};
+use project::plan::{Base, Command, Plan, Process, Wishes};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -52,28 +53,28 @@ pub(crate) fn init(init: Init, progress: &Progress) -> Result<()> {
     })?;
     ensure!(metadata.is_dir(), "{shown}: a file needs no nanoos.toml: builder ./FILE makes a machine of it");
     let wishes = init.project.wishes(&Application::default());
-    let mut local = Local { path: directory.clone(), wishes };
-    let project = recognize(&mut local, progress)?;
+    let mut local = Local { path: directory.clone(), wishes, results: Vec::new() };
+    let looked = recognize(&mut local, progress)?;
     if init.containerfile {
-        return print(local.containerfile()?.as_bytes());
+        return print(containerfile_of(&directory, &looked.plan)?.as_bytes());
     }
-    for (name, text) in facts(&project).into_iter().filter(|(name, _)| name != "files") {
-        progress.line(&if name == "project" { text } else { format!("  {name}: {text}") });
-    }
-    for warning in &project.plan.warnings {
-        progress.warn(warning);
+    looked.warnings.iter().for_each(|warning| progress.warn(warning));
+    let plan = looked.plan.clone();
+    let project = Project::of(&local, looked);
+    for (name, text) in facts(&project).into_iter().filter(|(name, _)| *name != FILES) {
+        progress.line(&if name == PROJECT { text } else { format!("  {name}: {text}") });
     }
     let path = directory.join(SETTINGS);
     if is_there(&path) {
         progress.line(&format!("{} is there, and stays as it is", path.display()));
     } else {
         let account = Account::ask(progress)?;
-        write(&path, &settings_of(&project, &local.wishes, &account)?, progress)?;
+        write(&path, &settings_of(&project.name, &plan, &local.wishes, &account)?, progress)?;
     }
     let path = directory.join(PROCFILE);
     if is_there(&path) {
         progress.line(&format!("{} is there, and stays as it is", path.display()));
-    } else if let Some(text) = procfile_of(&project) {
+    } else if let Some(text) = procfile_of(&plan) {
         write(&path, &text, progress)?;
     }
     let word = path_word(&directory);
@@ -122,11 +123,12 @@ impl Account {
 }
 
 /// What nanoos.toml says.
-fn settings_of(project: &Recognized, given: &Wishes, account: &Account) -> Result<String> {
+fn settings_of(name: &str, plan: &Plan, given: &Wishes, account: &Account) -> Result<String> {
     let mut text = HEAD.to_owned();
     let quoted = |value: &str| serde_json::to_string(value).context("write a text");
-    let plan = &project.plan;
-    let _ = write!(text, "\n# What disks and AMIs are called.\nname = {}\n\n", quoted(&project.name)?);
+    // A name that EC2 does not take is left to the project's directory.
+    let mark = if check_name(name).is_ok() { "" } else { "# " };
+    let _ = write!(text, "\n# What disks and AMIs are called.\n{mark}name = {}\n\n", quoted(name)?);
     match given.kind {
         Some(kind) => _ = writeln!(text, "kind = {}", quoted(kind.name())?),
         None => _ = writeln!(text, "# What it is, by {}:\n# kind = {}", plan.decided_by, quoted(plan.kind.name())?),
@@ -154,8 +156,7 @@ fn settings_of(project: &Recognized, given: &Wishes, account: &Account) -> Resul
 
 /// The processes that were found, the started one first; none where the image says what is started, or has no shell that
 /// could read such a line.
-fn procfile_of(project: &Recognized) -> Option<String> {
-    let plan = &project.plan;
+fn procfile_of(plan: &Plan) -> Option<String> {
     let fits = |process: &Process| match &process.command {
         Command::Words(words) => plan.base != Base::None || words.iter().all(|word| is_plain(word)),
         Command::Shell(_) => true,
@@ -165,6 +166,12 @@ fn procfile_of(project: &Recognized) -> Option<String> {
     }
     let (first, others): (Vec<_>, Vec<_>) = plan.processes.iter().partition(|(name, _)| **name == plan.process);
     Some(first.iter().chain(&others).fold(String::new(), |text, (name, process)| text + &format!("{name}: {}\n", line(process))))
+}
+
+/// A Containerfile that builds the same.
+fn containerfile_of(directory: &Path, plan: &Plan) -> Result<String> {
+    let text = containerfile::for_people(plan, &|file| directory.join(file).exists())?;
+    text.with_context(|| format!("{} has a Containerfile of its own: {}", directory.display(), plan.decided_by))
 }
 
 fn is_there(path: &Path) -> bool {

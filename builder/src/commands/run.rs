@@ -46,7 +46,8 @@ fn build_and_boot(run: Run, hardware: Hardware, progress: &Progress) -> Result<(
     let disk = run.output.unwrap_or_else(|| directory.path().join("disk.raw"));
     let output = Output::new(Some(&disk), "", None);
     let (mut order, mut files) = Order::new(run.what, run.setup)?;
-    let subject = Subject::find(&mut order, &mut files, None, progress)?;
+    let subject = Subject::find(&mut order, None, progress)?;
+    subject.protect(Vec::new(), &mut order, &mut files);
     let cache = Cache::open(&cache::directory()?)?;
     ensure!(output.format != Format::TarGz, "-o {}: QEMU boots no archive; take another ending", disk.display());
     let unfinished = output.begin(&mut files, &cache)?;

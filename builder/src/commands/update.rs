@@ -18,10 +18,9 @@ pub(crate) fn update(update: Update, progress: &Progress) -> Result<()> {
     let path = update.path;
     grammar::look(&path)?;
     ensure!(path.is_dir(), "{}: only a project, a directory, has a {FILE}", path.display());
-    let mut local = Local { path: path.clone(), wishes: update.project.wishes(&Application::default()) };
-    let project = recognize(&mut local, progress)?;
-    let Base::Image(base) = project.plan.base else {
-        progress.step(format!("{} has no base that could be pinned", project.name));
+    let mut local = Local { path: path.clone(), wishes: update.project.wishes(&Application::default()), results: Vec::new() };
+    let Base::Image(base) = recognize(&mut local, progress)?.plan.base else {
+        progress.step(format!("{} has no base that could be pinned", path.display()));
         return Ok(());
     };
     let cache = Cache::open(&cache::directory()?)?;

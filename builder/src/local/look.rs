@@ -1,10 +1,8 @@
 //! What a project is, and which of its files are packed, before anything is built.
 
-use super::Local;
 use anyhow::Result;
 use project::detect::detect;
 use project::packing::{Entry, Packing, Tree};
-use project::payload::{self, Payload};
 use project::plan::{Build, Plan, Wishes};
 use project::procfile::Procfile;
 use std::path::{Path, PathBuf};
@@ -23,34 +21,12 @@ pub struct Looked {
     pub warnings: Vec<String>,
 }
 
-/// What a path of this machine is.
-#[derive(Debug)]
-pub enum Thing {
-    /// A project's directory.
-    Project(Box<Looked>),
-    /// A jar, a war, a program, an archive, a disk.
-    Payload(Payload),
-}
-
-impl Local {
-    /// Looks at what the path leads to, and builds nothing.
-    ///
-    /// # Errors
-    /// When it is nothing known, or a project that can't be made into a machine as it is.
-    pub fn examine(&self) -> Result<Thing> {
-        match payload::sniff(&self.path)? {
-            Payload::Directory => Ok(Thing::Project(Box::new(look(&self.path, &self.wishes)?))),
-            payload => Ok(Thing::Payload(payload)),
-        }
-    }
-}
-
-/// Looks at a project's directory.
+/// Looks at a project's directory, in which `results` are what earlier builds made.
 ///
 /// # Errors
 /// When a file can't be read, or nothing says what it is.
-pub fn look(directory: &Path, wishes: &Wishes) -> Result<Looked> {
-    let tree = Packing::of(directory)?.walk(directory)?;
+pub fn look(directory: &Path, wishes: &Wishes, results: &[PathBuf]) -> Result<Looked> {
+    let tree = Packing { outputs: results.to_vec(), ..Packing::of(directory)? }.walk(directory)?;
     let files = tree.files(|path| !of_dependencies(&tree, path))?;
     let procfile = files.text(PROCFILE).map(Procfile::parse).transpose()?;
     let processes = procfile.as_ref().map(|procfile| procfile.processes.as_slice());
@@ -78,7 +54,8 @@ impl Looked {
         self.packed().filter(|entry| entry.is_dependency).map(|entry| entry.path.as_path())
     }
 
-    fn packed(&self) -> impl Iterator<Item = &Entry> {
+    /// What is packed.
+    pub fn packed(&self) -> impl Iterator<Item = &Entry> {
         let made_anew = |path: &Path| self.plan.left_out.iter().any(|directory| path.starts_with(directory));
         let packed = Path::new(&self.plan.packed);
         self.tree.kept.iter().filter(move |entry| entry.path.starts_with(packed) && !made_anew(&entry.path))

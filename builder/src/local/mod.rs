@@ -25,7 +25,7 @@ use crate::source::{Container, Fetch};
 use anyhow::{Result, bail};
 use git::Commit;
 use project::payload::{self, Payload};
-use project::plan::Wishes;
+use project::plan::{Kind, Wishes};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,8 @@ pub struct Local {
     pub path: PathBuf,
     /// What the user wants other than its files say.
     pub wishes: Wishes,
+    /// What earlier builds made, if it lies in the project: it is not packed.
+    pub results: Vec<PathBuf>,
 }
 
 /// What an image that was made of a project knows beside a container image's configuration.
@@ -69,6 +71,14 @@ pub struct Origin {
     pub git: Option<Commit>,
 }
 
+impl Project {
+    /// Whether a Dockerfile says what it is: then it is an image like any other.
+    #[must_use]
+    pub fn is_of_a_dockerfile(&self) -> bool {
+        self.origin.as_ref().is_some_and(|origin| origin.kind == Kind::Dockerfile.name())
+    }
+}
+
 impl Local {
     /// Makes an image of it.
     ///
@@ -92,14 +102,13 @@ impl Local {
 
     /// A project's directory: the user's own, or what an archive held.
     fn project(&self, directory: &Path, own: bool, payload: Option<Digest>, fetch: &Fetch<'_>) -> Result<Container> {
-        let looked = look::look(directory, &self.wishes)?;
+        let looked = look::look(directory, &self.wishes, &self.results)?;
         let plan = &looked.plan;
-        fetch.progress.step(format!("it is {}, by {}", plan.kind, plan.decided_by));
-        for warning in &looked.warnings {
-            fetch.progress.warn(warning);
-        }
-        if let Some(summary) = looked.tree.summary() {
-            fetch.progress.step(summary);
+        // Of the user's own directory all this is said before.
+        if !own {
+            fetch.progress.step(format!("it is {}, by {}", plan.kind, plan.decided_by));
+            looked.warnings.iter().for_each(|warning| fetch.progress.warn(warning));
+            looked.tree.summary().into_iter().for_each(|summary| fetch.progress.step(summary));
         }
         let git = if own { git::commit(directory, &|path| looked.is_packed(path)) } else { None };
         let (kind, name, version) = (plan.kind.to_string(), plan.name.clone(), plan.version.clone());

@@ -142,7 +142,7 @@ impl Source {
         let of_path = |path: &Path| {
             let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let endings = [".tar.gz", ".tar.zst", ".tgz", ".tar"];
+            let endings = [".tar.gz", ".tar.zst", ".tgz", ".tar", ".jar", ".war", ".zip"];
             let cut = endings.iter().find_map(|ending| name.strip_suffix(ending)).map(str::to_owned);
             cut.unwrap_or(name)
         };
