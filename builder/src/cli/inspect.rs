@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use builder::inspect::{Report, inspect};
-use builder::progress::printable;
 use builder::local::Origin;
+use builder::progress::printable;
 use builder::provenance::Provenance;
 use clap::Args;
 use std::io::{self, Write};

@@ -71,7 +71,8 @@ pub fn for_people(plan: &Plan, has: &dyn Fn(&str) -> bool) -> Result<Option<Stri
     let mut text = match &plan.build {
         Build::InBase(build) => in_base(base, build, has),
         Build::Python(build) => {
-            let mut text = format!("FROM {base}\nUSER 0:0\nWORKDIR {DIRECTORY}\nENV PYTHONPATH={DIRECTORY}/{PACKAGES}\n");
+            let mut text =
+                format!("FROM {base}\nUSER 0:0\nWORKDIR {DIRECTORY}\nENV PYTHONPATH={DIRECTORY}/{PACKAGES}\n");
             let _ = writeln!(text, "ENV PATH={DIRECTORY}/{PACKAGES}/bin:$PATH");
             copy(&mut text, build.lock_files.iter().map(String::as_str).filter(|file| has(file)));
             let packages = [&build.packages[..], &build.more].concat();

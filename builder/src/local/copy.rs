@@ -1,5 +1,6 @@
 //! Copies of a project, in which it is built: the user's own tree is never written to.
 
+use crate::cache::stock::{BUILDS, LOCK};
 use crate::cache::{Cache, no_room};
 use crate::digest::Digest;
 use anyhow::{Context, Result, bail};
@@ -8,17 +9,16 @@ use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Where builds are, in the cache.
-pub(super) const FOLDER: &str = "builds";
+pub(super) const FOLDER: &str = BUILDS;
 /// Directories that only hold what tools make again, or what no build reads.
 const REMADE: &[&str] =
     &[".git", "node_modules", ".venv", "venv", "__pycache__", ".gradle", ".tox", ".mypy_cache", ".pytest_cache"];
 /// Directories that are such beside one of these files.
-const OUTPUTS: &[(&str, &[&str])] = &[
-    ("target", &["Cargo.toml", "pom.xml"]),
-    ("build", &["build.gradle", "build.gradle.kts"]),
-];
+const OUTPUTS: &[(&str, &[&str])] =
+    &[("target", &["Cargo.toml", "pom.xml"]), ("build", &["build.gradle", "build.gradle.kts"])];
 
 /// A place where a project is built, and what its tools leave for the next time. Another builder waits for it.
 #[derive(Debug)]
@@ -37,8 +37,10 @@ impl Place {
         let directory = cache.directory().join(FOLDER).join(Place::name(project)?);
         let shown = || format!("create {}", directory.display());
         fs::create_dir_all(&directory).map_err(|error| no_room(error, shown()))?;
-        let lock = File::create(directory.join("lock")).with_context(shown)?;
+        let lock = File::create(directory.join(LOCK)).with_context(shown)?;
         flock(&lock, FlockOperation::LockExclusive).with_context(|| format!("lock {}", directory.display()))?;
+        // Which keeps it longer.
+        lock.set_modified(SystemTime::now()).with_context(shown)?;
         Ok(Place { directory, _lock: lock })
     }
 
@@ -124,7 +126,8 @@ pub(super) fn sources(project: &Path) -> Result<Vec<PathBuf>> {
             let name = entry.file_name();
             let name = name.to_string_lossy();
             let beside = |file: &&str| project.join(&directory).join(file).exists();
-            let output = OUTPUTS.iter().any(|(output, files)| *output == name && files.iter().any(|file| beside(&file)));
+            let output =
+                OUTPUTS.iter().any(|(output, files)| *output == name && files.iter().any(|file| beside(&file)));
             let path = directory.join(entry.file_name());
             if kind.is_dir() && !output && !REMADE.contains(&&*name) {
                 ahead.push(path.clone());
@@ -141,7 +144,7 @@ pub(super) fn sources(project: &Path) -> Result<Vec<PathBuf>> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
-    use std::time::{Duration, SystemTime};
+    use std::time::Duration;
 
     #[test]
     fn a_copy_has_the_files_as_they_are_and_nothing_of_before() {
@@ -151,7 +154,9 @@ mod tests {
         for directory in ["src/deep", "target/debug", "docs/target", "node_modules/x", ".git", "empty"] {
             fs::create_dir_all(at(directory)).unwrap();
         }
-        for file in ["Cargo.toml", "src/deep/a.rs", "target/debug/a", "docs/target/b", "node_modules/x/c", ".env", ".env.test"] {
+        for file in
+            ["Cargo.toml", "src/deep/a.rs", "target/debug/a", "docs/target/b", "node_modules/x/c", ".env", ".env.test"]
+        {
             fs::write(at(file), file).unwrap();
         }
         fs::set_permissions(at("src/deep/a.rs"), fs::Permissions::from_mode(0o500)).unwrap();
@@ -160,7 +165,8 @@ mod tests {
         symlink("src/deep", at("link")).unwrap();
         let mut sources = sources(project.path()).unwrap();
         sources.sort();
-        let expected = ["Cargo.toml", "docs", "docs/target", "docs/target/b", "empty", "link", "src", "src/deep", "src/deep/a.rs"];
+        let expected =
+            ["Cargo.toml", "docs", "docs/target", "docs/target/b", "empty", "link", "src", "src/deep", "src/deep/a.rs"];
         assert_eq!(sources, expected.map(PathBuf::from));
 
         let place = Place::of(project.path(), &cache).unwrap();

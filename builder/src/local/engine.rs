@@ -94,7 +94,8 @@ impl Engine {
             command.arg("--layers");
         }
         command.arg(context);
-        tool::run(&mut command, Says::AsItComes, fetch.progress, Some).with_context(|| format!("build with {}", self.name()))?;
+        tool::run(&mut command, Says::AsItComes, fetch.progress, Some)
+            .with_context(|| format!("build with {}", self.name()))?;
         self.fetch(&tag, fetch).with_context(|| format!("take what {} built", self.name()))
     }
 

@@ -5,8 +5,8 @@ use super::{Local, Project};
 use crate::cache::Cache;
 use crate::digest::Digest;
 use crate::flatten::find::find;
-use crate::flatten::{Content, Layer, merge};
 use crate::flatten::tree::Tree;
+use crate::flatten::{Content, Layer, merge};
 use crate::machine::DEFAULT_PATH;
 use crate::manifest::{ImageConfig, RunConfig};
 use crate::pack;
@@ -95,7 +95,8 @@ pub(super) fn assemble(
             false
         }
         Some((mut base, inside)) => {
-            let asked = !fetch.look && plan.processes.values().any(|process| matches!(process.command, Command::Shell(_)));
+            let asked =
+                !fetch.look && plan.processes.values().any(|process| matches!(process.command, Command::Shell(_)));
             let inside = match inside {
                 Inside(None) if asked => Inside::of(&mut base, fetch.cache, fetch.progress)?,
                 inside => inside,
@@ -126,13 +127,7 @@ pub(super) fn assemble(
 }
 
 /// How the program is surrounded: its directory, user and variables.
-fn surround(
-    config: &mut RunConfig,
-    plan: &Plan,
-    port: Option<u16>,
-    env: &[(String, String)],
-    path: &[String],
-) {
+fn surround(config: &mut RunConfig, plan: &Plan, port: Option<u16>, env: &[(String, String)], path: &[String]) {
     let port = port.unwrap_or(PORT);
     DIRECTORY.clone_into(&mut config.working_dir);
     if config.user.is_empty() && port >= UNPRIVILEGED {
@@ -146,7 +141,10 @@ fn surround(
         config.env.push(HOME.to_owned());
     }
     if !path.is_empty() {
-        let own = config.env.iter().find_map(|entry| entry.strip_prefix("PATH="))
+        let own = config
+            .env
+            .iter()
+            .find_map(|entry| entry.strip_prefix("PATH="))
             .unwrap_or_else(|| DEFAULT_PATH.trim_start_matches("PATH="))
             .to_owned();
         let all = format!("{}:{own}", path.join(":"));
@@ -199,7 +197,9 @@ pub(super) fn by_shell(line: &str) -> Vec<String> {
 
 /// The words of a line that means the same without a shell.
 fn plain_words(line: &str) -> Option<Vec<String>> {
-    let plain = |character: char| character.is_ascii_alphanumeric() || "-_./:,=@%+ \t".contains(character) || !character.is_ascii();
+    let plain = |character: char| {
+        character.is_ascii_alphanumeric() || "-_./:,=@%+ \t".contains(character) || !character.is_ascii()
+    };
     let words: Vec<String> = line.split_ascii_whitespace().map(str::to_owned).collect();
     let assigns = words.first()?.contains('=');
     (line.chars().all(plain) && !assigns).then_some(words)
@@ -235,7 +235,9 @@ mod tests {
         ] {
             assert_eq!(argv(&Command::Shell(line.to_owned()), false).unwrap(), words);
         }
-        for line in ["a $PORT", "A=1 a", "a && b", "a 'b c'", "a > b", "a \\\nb", "cd x; y", "a *", "~/a", "a # b", "(a)", ""] {
+        for line in
+            ["a $PORT", "A=1 a", "a && b", "a 'b c'", "a > b", "a \\\nb", "cd x; y", "a *", "~/a", "a # b", "(a)", ""]
+        {
             let refused = argv(&Command::Shell(line.to_owned()), false).unwrap_err().to_string();
             let expected = format!(
                 "{line:?} needs a shell, and the image has no /bin/sh: write a program and plain words, or take a base that \

@@ -267,7 +267,8 @@ mod tests {
             times
         };
         let (before, after) = (times(&before), times(&archive(dir.path(), Times::OfContent)));
-        let changed: Vec<_> = before.iter().filter(|(path, time)| after[*path] != **time).map(|(path, _)| path).collect();
+        let changed: Vec<_> =
+            before.iter().filter(|(path, time)| after[*path] != **time).map(|(path, _)| path).collect();
         assert_eq!(changed, [b"app/a.txt"]);
         assert!(times(&fixed).values().all(|time| *time == EPOCH));
     }

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 
 /// Its name, in the project's directory.
 pub const FILE: &str = "nanoos.lock";
-const HEAD: &str = "# The bases of this project's machines. Keep it with the project; `builder update` moves the pins.\n\n";
+const HEAD: &str =
+    "# The bases of this project's machines. Keep it with the project; `builder update` moves the pins.\n\n";
 
 /// The pins of a project.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,7 +134,8 @@ pub(super) fn fetch(name: &str, lock: Option<&mut Lock>, fetch: &Fetch<'_>) -> R
         return Ok(base);
     };
     let pinned = reference.clone_with_digest(pin.to_string());
-    let source = if matches!(source, Source::Registry(_)) { Source::Registry(pinned) } else { Source::Anywhere(pinned) };
+    let source =
+        if matches!(source, Source::Registry(_)) { Source::Registry(pinned) } else { Source::Anywhere(pinned) };
     source.fetch(fetch).with_context(|| format!("the base {name}, which {FILE} pins (builder update moves the pin)"))
 }
 
@@ -179,7 +181,8 @@ mod tests {
     #[test]
     fn only_what_a_registry_names_by_a_tag_is_pinned() {
         let digest = format!("node@{}", Digest::of(b""));
-        for (name, pinned) in [("node:20", true), ("docker://a/b", true), (&digest, false), ("docker-daemon:a", false)] {
+        for (name, pinned) in [("node:20", true), ("docker://a/b", true), (&digest, false), ("docker-daemon:a", false)]
+        {
             assert_eq!(reference(name).unwrap().is_some(), pinned, "{name}");
         }
         assert!(format!("{:#}", reference("NODE").unwrap_err()).starts_with("the base NODE: \"NODE\" is not the name"));

@@ -240,7 +240,8 @@ impl Making<'_> {
         }
         let archives = Fetch { archives: true, ..*self.fetch };
         let built = engine.build(context, &file, &Place::name(self.directory)?, &archives)?;
-        let layers = built.layers.get(base.layers.len()..).context("the engine built on fewer layers than the base has")?;
+        let layers =
+            built.layers.get(base.layers.len()..).context("the engine built on fewer layers than the base has")?;
         let above = above::read(layers, dependencies, scratch.path())?;
         Ok((above, scratch))
     }

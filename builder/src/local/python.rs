@@ -209,7 +209,11 @@ fn without_tool(record: &str) -> String {
         if OF_THE_TOOL.iter().any(|name| path.ends_with(&format!(".dist-info/{name}"))) {
             return None;
         }
-        Some(if path.starts_with("../../bin/") || path.starts_with("bin/") { format!("{path},,") } else { line.to_owned() })
+        Some(if path.starts_with("../../bin/") || path.starts_with("bin/") {
+            format!("{path},,")
+        } else {
+            line.to_owned()
+        })
     });
     let mut kept: Vec<String> = kept.collect();
     kept.sort();
@@ -221,12 +225,7 @@ fn without_tool(record: &str) -> String {
 ///
 /// # Errors
 /// When a command fails.
-pub(super) fn then(
-    build: &PythonBuild,
-    copy: &Path,
-    packages: Option<&Layer>,
-    fetch: &Fetch<'_>,
-) -> Result<bool> {
+pub(super) fn then(build: &PythonBuild, copy: &Path, packages: Option<&Layer>, fetch: &Fetch<'_>) -> Result<bool> {
     let Some(python) = python(&build.python) else { return Ok(false) };
     let scratch = TempDir::new_in(&fetch.cache.directory().join(super::copy::FOLDER))?;
     let (bin, path) = (scratch.path().join("bin"), scratch.path().join("packages"));
@@ -274,7 +273,10 @@ mod tests {
     fn scripts_are_started_by_the_bases_python() {
         for (script, expected) in [
             ("#!/root/.pyenv/bin/python3\nimport a\n", "#!/usr/bin/env python3\nimport a\n"),
-            ("#!/bin/sh\n'''exec' \"/long path/python\" \"$0\" \"$@\"\n' '''\nimport a\n", "#!/usr/bin/env python3\nimport a\n"),
+            (
+                "#!/bin/sh\n'''exec' \"/long path/python\" \"$0\" \"$@\"\n' '''\nimport a\n",
+                "#!/usr/bin/env python3\nimport a\n",
+            ),
             ("#!/bin/sh\necho\n", "#!/bin/sh\necho\n"),
             ("text", "text"),
         ] {
@@ -284,7 +286,8 @@ mod tests {
 
     #[test]
     fn a_record_tells_nothing_of_the_machine() {
-        let record = "b.dist-info/RECORD,,\n../../bin/b,sha256=x,3\nb.dist-info/INSTALLER,sha256=y,4\na.py,sha256=z,1\n";
+        let record =
+            "b.dist-info/RECORD,,\n../../bin/b,sha256=x,3\nb.dist-info/INSTALLER,sha256=y,4\na.py,sha256=z,1\n";
         assert_eq!(without_tool(record), "../../bin/b,,\na.py,sha256=z,1\nb.dist-info/RECORD,,\n");
     }
 

@@ -124,7 +124,12 @@ mod tests {
         fs::create_dir(&outside).unwrap();
         let out = outside.to_str().unwrap();
         let link = |target: &str| Kind::Symlink(target.into());
-        let escaping = tar(&[("a", link(out), ""), ("a/x", Kind::File, "bad"), ("b", Kind::File, "b"), ("c/", Kind::Directory, "")]);
+        let escaping = tar(&[
+            ("a", link(out), ""),
+            ("a/x", Kind::File, "bad"),
+            ("b", Kind::File, "b"),
+            ("c/", Kind::Directory, ""),
+        ]);
         // The link is a link, or the file's directory stays: either way nothing is in what it leads to.
         let _ = unpack(&escaping[..], "", &inside);
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
@@ -138,7 +143,11 @@ mod tests {
     fn an_archive_of_one_directory_is_that_directory() {
         let dir = tempfile::tempdir().unwrap();
         let archive = dir.path().join("app.tar");
-        fs::write(&archive, tar(&[("app/Procfile", Kind::File, "web: a"), ("app/b", Kind::HardLink("app/Procfile".into()), "")])).unwrap();
+        fs::write(
+            &archive,
+            tar(&[("app/Procfile", Kind::File, "web: a"), ("app/b", Kind::HardLink("app/Procfile".into()), "")]),
+        )
+        .unwrap();
         let project = project(&archive, &dir.path().join("out")).unwrap();
         assert_eq!(project, dir.path().join("out/app"));
         assert_eq!(fs::read_to_string(project.join("b")).unwrap(), "web: a");
