@@ -206,6 +206,17 @@ impl Cli {
     }
 }
 
+impl Cli {
+    /// What stands on the command line, where this is all that it was read from.
+    pub(crate) fn typed(&self) -> Typed {
+        match &self.command {
+            None => self.build.making.typed(),
+            Some(Command::Create(create)) => create.making.typed(),
+            Some(_) => Typed::default(),
+        }
+    }
+}
+
 impl Making {
     /// What of it the command line says, where this is all that it was read from.
     pub(crate) fn typed(&self) -> Typed {

@@ -48,7 +48,7 @@ impl Workshop {
 
     fn fetch(&self, name: &str, wishes: &Wishes) -> anyhow::Result<Container> {
         let progress = Progress::silent();
-        let local = Local { path: self.project().join(name), wishes: wishes.clone() };
+        let local = Local { path: self.project().join(name), wishes: wishes.clone(), results: Vec::new() };
         local.fetch(&Fetch {
             platform: Platform::host(),
             look: false,

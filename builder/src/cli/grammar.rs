@@ -51,10 +51,10 @@ impl FromStr for Named {
 }
 
 impl Named {
-    /// The project's directory, if it is one.
-    pub(crate) fn directory(&self) -> Option<&Path> {
+    /// The path, if it is one.
+    pub(crate) fn path(&self) -> Option<&Path> {
         match self {
-            Named::Path(path) => Some(path.as_path()).filter(|path| path.is_dir()),
+            Named::Path(path) => Some(path),
             Named::Image(..) => None,
         }
     }

@@ -5,12 +5,14 @@ use super::report::{is_plain, path_word, print, shell_word};
 use super::subject::{FILES, PROJECT, Project, facts, line, recognize};
 use crate::cli::ec2::name as check_name;
 use crate::cli::project::Init;
-use crate::cli::settings;
+use crate::cli::keys;
+use crate::cli::settings::FILE as SETTINGS;
 use anyhow::{Context, Result, ensure};
 use builder::application::Application;
 use builder::destination::{Region, Surroundings};
 use builder::local::Local;
 use builder::local::containerfile;
+use builder::local::look::PROCFILE;
 use builder::progress::Progress;
 use project::plan::{Base, Command, Plan, Process, Wishes};
 use std::fmt::Write as _;
@@ -18,10 +20,6 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-/// The file with a project's settings.
-const SETTINGS: &str = "nanoos.toml";
-/// The file with a project's processes.
-const PROCFILE: &str = "Procfile";
 
 /// What nanoos.toml begins with.
 const HEAD: &str = "\
@@ -43,7 +41,8 @@ const EXAMPLES: &str = r#"
 /// Runs it.
 pub(crate) fn init(init: Init, progress: &Progress) -> Result<()> {
     if init.schema {
-        return print(settings::schema()?.as_bytes());
+        let schema = serde_json::to_string_pretty(&keys::schema()).context("write the schema")?;
+        return print(format!("{schema}\n").as_bytes());
     }
     let directory = init.path;
     let shown = directory.display();
