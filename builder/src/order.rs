@@ -1,7 +1,7 @@
 //! What a machine is to be, checked as far as it can be before any work, and then made step by step.
 
-use crate::cli::{FetchArgs, Setup};
 use crate::cli::grammar::Named;
+use crate::cli::{FetchArgs, Setup};
 use anyhow::{Result, anyhow, bail};
 use builder::application::Application;
 use builder::build::Machine;
@@ -111,7 +111,9 @@ impl Order {
         let application = setup.application.read()?;
         match (&mut source, setup.project.given()) {
             (Source::Local(local), _) => local.wishes = setup.project.wishes(&application),
-            (image, Some(option)) => bail!("{option}: {image} is an image, and only a project is built{}", advice(beside.as_deref())),
+            (image, Some(option)) => {
+                bail!("{option}: {image} is an image, and only a project is built{}", advice(beside.as_deref()))
+            }
             _ => {}
         }
         let order = Order {

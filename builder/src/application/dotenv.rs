@@ -36,9 +36,8 @@ pub fn read(path: &Path) -> Result<Read> {
 fn parse(text: &str) -> (BTreeMap<String, String>, Vec<usize>) {
     let (mut variables, mut odd) = (BTreeMap::new(), Vec::new());
     for (number, line) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
-        let is_name = |name: &str| {
-            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        };
+        let is_name =
+            |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         match line.split_once('=') {
             Some((name, value)) if is_name(name) && !value.contains('\0') => {
                 variables.insert(name.to_owned(), unquoted(value));

@@ -42,11 +42,11 @@ impl FromStr for Named {
         if text.starts_with(['.', '/']) || (ends_so && !is_prefixed(text) && Path::new(text).is_file()) {
             return Ok(Named::Path(text.into()));
         }
-        let source = text.parse().map_err(|error| match path_beside(text) {
-            Some(advice) => anyhow!("{error:#}; {advice}"),
-            None => error,
-        })?;
-        Ok(Named::Image(source, text.to_owned()))
+        match (text.parse::<Source>(), path_beside(text)) {
+            (Ok(source), _) => Ok(Named::Image(source, text.to_owned())),
+            (Err(error), Some(advice)) => Err(anyhow!("{error:#}; {advice}")),
+            (Err(error), None) => Err(error),
+        }
     }
 }
 
@@ -77,7 +77,9 @@ impl Named {
             Named::Path(path) => path,
         };
         match look(&path)? {
-            Found::Local(path) => Ok(Source::Local(Local { path, wishes: project::plan::Wishes::default(), results: Vec::new() })),
+            Found::Local(path) => {
+                Ok(Source::Local(Local { path, wishes: project::plan::Wishes::default(), results: Vec::new() }))
+            }
             Found::Disk(path) => {
                 let path = path.display();
                 bail!(
@@ -131,7 +133,7 @@ fn image_beside(path: &str) -> String {
     }
     let name = path.trim_start_matches(['.', '/']).trim_end_matches('/');
     match format!("docker://{name}").parse::<Source>() {
-        Ok(source) => format!("; for an image of that name write docker://{name}"),
+        Ok(_) => format!("; for an image of that name write docker://{name}"),
         Err(_) => "; an image is named without a path, such as nginx or docker://nginx".to_owned(),
     }
 }
@@ -269,7 +271,10 @@ mod tests {
                 "/nowhere/X",
                 "/nowhere/X: no such file or directory; an image is named without a path, such as nginx or docker://nginx",
             ),
-            ("/dev/null", "/dev/null: neither a file nor a directory; for an image of that name write docker://dev/null"),
+            (
+                "/dev/null",
+                "/dev/null: neither a file nor a directory; for an image of that name write docker://dev/null",
+            ),
         ] {
             assert_eq!(look(Path::new(path)).unwrap_err().to_string(), expected);
         }

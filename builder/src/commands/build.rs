@@ -115,6 +115,7 @@ fn build_image(named: Named, mut making: Making, account: Account, progress: &Pr
     if making.report.json || making.report.quiet {
         files.prints(if making.report.json { "--json" } else { "-q" })?;
     }
+    let (source, repository) = (subject.label(&order.source), subject.repository(&order.source));
     let ec2 = Ec2::open(account, making.publishing.all_regions, progress)?;
     wishes.check(&ec2)?;
     let container = order.fetch(&cache, progress)?;
@@ -123,7 +124,7 @@ fn build_image(named: Named, mut making: Making, account: Account, progress: &Pr
     let mut made = builder::build::make(&machine, &file, 1, true, &cache, progress)?;
     let blocks = builder::blocks::complete(&file, &made.layout.extents(), std::mem::take(&mut made.blocks))?;
     made.provenance.image.manifest = machine.container.manifest;
-    let disk = ec2::publish::Disk { file, blocks, provenance: &made.provenance, source: subject.label, repository: subject.repository };
+    let disk = ec2::publish::Disk { file, blocks, provenance: &made.provenance, source, repository };
     drop(machine); // and with it what it holds of the cache
     cli::cache::trim(&cache, progress);
     ec2.publish(disk, &wishes, &making.report)?;

@@ -58,6 +58,9 @@ mod tests {
         assert_eq!(String::from_utf8(output.stdout).unwrap(), r#"{"env":{"A":"1 2","B":"x\ny"}}"#);
         std::fs::write(dir.path().join(".env"), format!("A={}\n", "x".repeat(MOST))).unwrap();
         let refused = Configuration::of(dir.path(), &Progress::silent()).err().unwrap().to_string();
-        assert!(refused.ends_with(".env: it has more than the 16 KB that a machine takes as its user data"), "{refused}");
+        assert!(
+            refused.ends_with(".env: it has more than the 16 KB that a machine takes as its user data"),
+            "{refused}"
+        );
     }
 }

@@ -44,13 +44,7 @@ fn of_project(order: &Order, project: &Project, kernel: Option<&Kernel>, what: &
     text.0
 }
 
-fn of_image(
-    order: &Order,
-    kernel: Option<&Kernel>,
-    what: &str,
-    cache: &Cache,
-    progress: &Progress,
-) -> Result<String> {
+fn of_image(order: &Order, kernel: Option<&Kernel>, what: &str, cache: &Cache, progress: &Progress) -> Result<String> {
     let look = order.look(cache, progress)?;
     // The root is named by its content, which is not known yet: any name will do, and is not told.
     let root = order.platform.arch.root_type;

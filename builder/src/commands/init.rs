@@ -4,8 +4,8 @@ use super::ask;
 use super::report::{is_plain, path_word, print, shell_word};
 use super::subject::{FILES, PROJECT, Project, facts, line, recognize};
 use crate::cli::ec2::name as check_name;
-use crate::cli::project::Init;
 use crate::cli::keys;
+use crate::cli::project::Init;
 use crate::cli::settings::FILE as SETTINGS;
 use anyhow::{Context, Result, ensure};
 use builder::application::Application;
@@ -19,7 +19,6 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
-
 
 /// What nanoos.toml begins with.
 const HEAD: &str = "\
@@ -97,9 +96,8 @@ impl Account {
         let surroundings = Surroundings::of_process();
         let (preferred, profiles) = surroundings.profiles();
         let can_ask = ask::is_possible();
-        let profile = match (&profiles[..], &preferred) {
-            ([], _) => None,
-            ([first, ..], _) if can_ask => {
+        let profile = match &profiles[..] {
+            [first, ..] if can_ask => {
                 let question = format!("profile with AWS credentials ({})", profiles.join(", "));
                 let read = |answer: &str| match profiles.iter().find(|name| *name == answer) {
                     Some(name) => Ok(name.clone()),
@@ -107,7 +105,7 @@ impl Account {
                 };
                 Some(ask::ask(&question, preferred.as_ref().unwrap_or(first), read, progress)?)
             }
-            (_, preferred) => (*preferred).clone(),
+            _ => preferred.clone(),
         };
         let default = surroundings.region(profile.as_deref())?;
         let region = if can_ask {
@@ -164,7 +162,12 @@ fn procfile_of(plan: &Plan) -> Option<String> {
         return None;
     }
     let (first, others): (Vec<_>, Vec<_>) = plan.processes.iter().partition(|(name, _)| **name == plan.process);
-    Some(first.iter().chain(&others).fold(String::new(), |text, (name, process)| text + &format!("{name}: {}\n", line(process))))
+    Some(
+        first
+            .iter()
+            .chain(&others)
+            .fold(String::new(), |text, (name, process)| text + &format!("{name}: {}\n", line(process))),
+    )
 }
 
 /// A Containerfile that builds the same.
@@ -181,7 +184,8 @@ fn is_there(path: &Path) -> bool {
 /// Writes a new file.
 fn write(path: &Path, text: &str, progress: &Progress) -> Result<()> {
     let shown = path.display();
-    let mut file = File::options().write(true).create_new(true).open(path).with_context(|| format!("create {shown}"))?;
+    let mut file =
+        File::options().write(true).create_new(true).open(path).with_context(|| format!("create {shown}"))?;
     file.write_all(text.as_bytes()).with_context(|| format!("write {shown}"))?;
     progress.line(&format!("wrote {shown}"));
     Ok(())

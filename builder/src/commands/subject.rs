@@ -21,10 +21,6 @@ use std::path::PathBuf;
 pub(crate) struct Subject {
     /// What a disk of it is called.
     pub(crate) name: String,
-    /// A name for people, with a tag or a version.
-    pub(crate) label: String,
-    /// The same without: versions of the same have much in common.
-    pub(crate) repository: String,
     /// Where it is a project or a payload, what it is.
     pub(crate) project: Option<Project>,
 }
@@ -58,16 +54,25 @@ impl Subject {
     /// what nanoos.toml calls the project.
     pub(crate) fn find(order: &mut Order, name: Option<String>, progress: &Progress) -> Result<Self> {
         let Source::Local(local) = &mut order.source else {
-            let source = &order.source;
-            let (name, label, repository) = (source.stem(), source.label(), source.repository());
-            return Ok(Subject { name, label, repository, project: None });
+            return Ok(Subject { name: order.source.stem(), project: None });
         };
         let mut project = find(local, order.platform, progress)?;
         project.name = name.unwrap_or(project.name);
-        let name = project.name.clone();
+        Ok(Subject { name: project.name.clone(), project: Some(project) })
+    }
+
+    /// What people are told that it was made of, with a tag or a version.
+    #[cfg(feature = "aws")]
+    pub(crate) fn label(&self, source: &Source) -> String {
+        let Some(project) = &self.project else { return source.label() };
         let version = project.known.plan().and_then(|plan| plan.version.as_ref());
-        let label = version.map_or_else(|| name.clone(), |version| format!("{name}:{version}"));
-        Ok(Subject { repository: name.clone(), name, label, project: Some(project) })
+        version.map_or_else(|| self.name.clone(), |version| format!("{}:{version}", self.name))
+    }
+
+    /// The same without: versions of the same have much in common.
+    #[cfg(feature = "aws")]
+    pub(crate) fn repository(&self, source: &Source) -> String {
+        if self.project.is_some() { self.name.clone() } else { source.repository() }
     }
 
     /// Keeps the files that are packed from being written. `results` are files of an earlier run: they are not packed.

@@ -18,7 +18,8 @@ pub(crate) fn update(update: Update, progress: &Progress) -> Result<()> {
     let path = update.path;
     grammar::look(&path)?;
     ensure!(path.is_dir(), "{}: only a project, a directory, has a {FILE}", path.display());
-    let mut local = Local { path: path.clone(), wishes: update.project.wishes(&Application::default()), results: Vec::new() };
+    let mut local =
+        Local { path: path.clone(), wishes: update.project.wishes(&Application::default()), results: Vec::new() };
     let Base::Image(base) = recognize(&mut local, progress)?.plan.base else {
         progress.step(format!("{} has no base that could be pinned", path.display()));
         return Ok(());
@@ -26,7 +27,10 @@ pub(crate) fn update(update: Update, progress: &Progress) -> Result<()> {
     let cache = Cache::open(&cache::directory()?)?;
     let places = Places::new(update.fetching);
     let mut lock = Lock::open(&path)?;
-    let moved = lock.update(&[base.clone()], &places.fetch(Platform { arch: &builder::platform::ARCHES[0] }, false, &cache, progress))?;
+    let moved = lock.update(
+        std::slice::from_ref(&base),
+        &places.fetch(Platform { arch: &builder::platform::ARCHES[0] }, false, &cache, progress),
+    )?;
     for pin in &moved {
         let from = pin.from.map_or_else(|| "not pinned".to_owned(), |digest| digest.to_string());
         progress.step(format!("{}: {from} → {}", pin.name, pin.to));
@@ -35,7 +39,9 @@ pub(crate) fn update(update: Update, progress: &Progress) -> Result<()> {
         let pinned = lock.bases().find(|(name, _)| *name == base).map(|(_, digest)| digest.to_string());
         match pinned {
             Some(digest) => progress.step(format!("{base}: {digest} is still the newest")),
-            None => progress.step(format!("{base} is nothing that can be pinned: it is of this machine, or has a digest")),
+            None => {
+                progress.step(format!("{base} is nothing that can be pinned: it is of this machine, or has a digest"))
+            }
         }
     }
     Ok(())
