@@ -99,6 +99,14 @@ fn errors_of_the_grammar_name_both_readings() {
     );
 }
 
+#[cfg(feature = "aws")]
+#[test]
+fn a_project_is_published_by_no_other_name() {
+    let dir = project(FLASK);
+    let refused = refusal(builder(dir.path(), &["publish", "shop"]));
+    assert_eq!(refused, "builder: shop is no disk: builder ./shop makes an AMI of it");
+}
+
 #[test]
 fn a_build_says_first_what_it_makes_and_where() {
     let dir = project(FLASK);
