@@ -7,6 +7,7 @@
 //! Detection is a pure function over a list of paths and the texts that say what a project is: nothing here runs a program,
 //! reaches a network or writes a file. The builder carries a plan out.
 
+pub mod detect;
 pub mod elf;
 pub mod files;
 pub mod fit;
