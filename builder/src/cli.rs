@@ -5,9 +5,14 @@ pub(crate) mod cache;
 pub(crate) mod ec2;
 pub(crate) mod grammar;
 mod inspect;
+pub(crate) mod keys;
 mod machine;
 pub(crate) mod project;
+// Of a builder without EC2 it would lack commands.
+#[cfg(all(test, feature = "aws"))]
+mod reference;
 pub(crate) mod sections;
+pub(crate) mod settings;
 
 use crate::qemu::Forward;
 use application::ApplicationArgs;

@@ -9,7 +9,6 @@ use anyhow::{Context, Result};
 use builder::cache::{self, Cache};
 use builder::cleanup;
 use builder::progress::{Colour, Progress, paint, printable};
-use clap::{CommandFactory, FromArgMatches};
 use cli::grammar::Named;
 use cli::{Cli, Command, Create, Report};
 use std::io::Write;
@@ -20,10 +19,8 @@ const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| complain(&fault(&panic.to_string()))));
-    let arguments = Cli::command().try_get_matches();
-    let cli = arguments.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
-    let (cli, matches) = match cli {
-        Ok(cli) => cli,
+    let (cli, matches) = match cli::settings::parse(std::env::args_os().collect()) {
+        Ok(parsed) => parsed,
         Err(error) => return usage(&error),
     };
     match run(cli, &matches) {
@@ -102,6 +99,7 @@ fn fault(panic: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_sound() {
