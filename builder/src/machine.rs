@@ -95,10 +95,22 @@ pub fn configure(image: &str, config: &RunConfig, root: Guid, options: &Options)
     // Docker takes a relative one as absolute.
     machine.volumes = config.volumes.keys().map(|path| format!("/{}", path.trim_start_matches('/'))).collect();
     apply(&mut machine, options);
-    arguments::check(&machine.argv, &machine.env, &machine.limits).map_err(|excess| {
-        anyhow!("the application could not be started: {excess}; give it to the program in a file of the image")
-    })?;
+    let project = config.project.iter();
+    machine.processes = project.clone().flat_map(|project| project.processes.clone()).collect();
+    // --cmd and --entrypoint start what may be none of them.
+    let started = project.filter(|project| project.processes.get(&project.process) == Some(&machine.argv));
+    machine.process = started.map(|project| project.process.clone()).collect();
+    check_lengths("the application", &machine.argv, &machine)?;
+    for (name, argv) in &machine.processes {
+        check_lengths(&format!("process {name}"), argv, &machine)?;
+    }
     Ok((machine, warnings))
+}
+
+fn check_lengths(what: &str, argv: &[String], machine: &Image) -> Result<()> {
+    arguments::check(argv, &machine.env, &machine.limits).map_err(|excess| {
+        anyhow!("{what} could not be started: {excess}; give it to the program in a file of the image")
+    })
 }
 
 fn apply(machine: &mut Image, options: &Options) {
@@ -128,6 +140,7 @@ fn apply(machine: &mut Image, options: &Options) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local::Project;
     use initramfs::guid::ESP_TYPE;
 
     fn configured(config: &RunConfig) -> Result<(Image, Vec<String>)> {
@@ -189,6 +202,29 @@ mod tests {
         let env = texts(&["PATH=/bin1", "A=1", "A", "PATH=/bin2", "A=2"]);
         let (machine, warnings) = configured(&RunConfig { cmd: texts(&["/a"]), env, ..RunConfig::default() }).unwrap();
         assert_eq!((machine.env, warnings.len()), (texts(&["PATH=/bin2", "A=2"]), 1));
+    }
+
+    #[test]
+    fn a_project_says_what_else_may_be_started() {
+        let processes = [("web", &["/web"][..]), ("worker", &["/worker", "-v"])];
+        let processes: BTreeMap<_, _> = processes.map(|(name, argv)| (name.to_owned(), texts(argv))).into();
+        let project = Some(Project { processes: processes.clone(), process: "web".to_owned() });
+        let mut config = RunConfig { cmd: texts(&["/web"]), project, ..RunConfig::default() };
+        let (machine, _) = configured(&config).unwrap();
+        assert_eq!((machine.processes, machine.process.as_str()), (processes, "web"));
+        machine_is_valid(&config);
+        // --cmd
+        config.cmd = texts(&["/bin/sh"]);
+        assert_eq!(configured(&config).unwrap().0.process, "");
+        machine_is_valid(&config);
+        let worker = vec!["/worker".to_owned(), "x".repeat(131_072)];
+        config.project.as_mut().unwrap().processes.insert("worker".to_owned(), worker);
+        let refused = configured(&config).unwrap_err().to_string();
+        assert!(refused.starts_with("process worker could not be started: argument 1 "), "{refused}");
+    }
+
+    fn machine_is_valid(config: &RunConfig) {
+        configured(config).unwrap().0.to_json().unwrap();
     }
 
     #[test]
