@@ -14,17 +14,29 @@ use builder::source::Source;
 use builder::tools;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
+use initramfs::image::UserData;
+use std::fs;
 use std::path::Path;
 
 /// The options that mean something to a disk that is built already, by clap's names.
-const OF_A_BOOT: &[&str] = &["what", "port", "memory", "smp"];
+const OF_A_BOOT: &[&str] = &["what", "port", "memory", "smp", "config"];
 
 /// Boots what is named; ends when the machine does.
 pub(crate) fn run(run: Run, matches: Option<&ArgMatches>, progress: &Progress) -> Result<()> {
     for port in &run.port {
         port.check_is_free()?;
     }
-    let hardware = Hardware { ports: run.port.clone(), memory: run.memory, processors: run.smp, swap: None };
+    // Before the work that takes time. It may be a pipe, so that it is not opened here.
+    if let Some(file) = &run.config {
+        fs::metadata(file).with_context(|| format!("--config {}", file.display()))?;
+    }
+    let hardware = Hardware {
+        ports: run.port.clone(),
+        memory: run.memory,
+        processors: run.smp,
+        config: run.config.clone(),
+        swap: None,
+    };
     match &run.what {
         Bootable::Disk(disk) => {
             refuse_build_options(disk, matches)?;
@@ -40,6 +52,10 @@ fn build_and_boot(source: Source, run: Run, hardware: Hardware, progress: &Progr
         run.setup.platform == Platform { arch: &builder::platform::ARCHES[0] },
         "--platform {}: QEMU is started for linux/amd64 only; builder without run builds the disk",
         run.setup.platform
+    );
+    ensure!(
+        hardware.config.is_none() || run.setup.machine.user_data != UserData::Never,
+        "--config: with --user-data never the machine takes none; leave one of them out"
     );
     let directory = TempDir::new()?;
     let disk = run.output.unwrap_or_else(|| directory.path().join("disk.raw"));
@@ -68,7 +84,7 @@ fn refuse_build_options(disk: &Path, matches: Option<&ArgMatches>) -> Result<()>
         let given = matches.value_source(id) == Some(ValueSource::CommandLine);
         if given && !OF_A_BOOT.contains(&id) && id.starts_with(|first: char| first.is_ascii_lowercase()) {
             bail!(
-                "--{}: {} is built already; with a disk, run takes -p, -m and --smp only",
+                "--{}: {} is built already; with a disk, run takes -p, -m, --smp and --config only",
                 id.replace('_', "-"),
                 disk.display()
             );
