@@ -269,6 +269,10 @@ pub(crate) struct Run {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=255))]
     pub(crate) smp: Option<u32>,
 
+    /// The machine's user data, as an instance of EC2 has them: a file of KEY=VALUE lines or JSON, which is no part of the disk
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
     /// Keep the disk image in this file; else it lies in a temporary directory ($TMPDIR) while the machine runs
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,

@@ -98,10 +98,22 @@ pub fn configure(image: &str, config: &RunConfig, root: Guid, options: &Options)
     machine.volumes = config.volumes.keys().map(|path| format!("/{}", path.trim_start_matches('/'))).collect();
     apply(&mut machine, options);
     machine.pid1 = options.pid1.unwrap_or(config.project.as_ref().is_none_or(Project::is_of_a_dockerfile));
-    arguments::check(&machine.argv, &machine.env, &machine.limits).map_err(|excess| {
-        anyhow!("the application could not be started: {excess}; give it to the program in a file of the image")
-    })?;
+    let project = config.project.iter();
+    machine.processes = project.clone().flat_map(|project| project.processes.clone()).collect();
+    // --cmd and --entrypoint start what may be none of them.
+    let started = project.filter(|project| project.processes.get(&project.process) == Some(&machine.argv));
+    machine.process = started.map(|project| project.process.clone()).collect();
+    check_lengths("the application", &machine.argv, &machine)?;
+    for (name, argv) in &machine.processes {
+        check_lengths(&format!("process {name}"), argv, &machine)?;
+    }
     Ok((machine, warnings))
+}
+
+fn check_lengths(what: &str, argv: &[String], machine: &Image) -> Result<()> {
+    arguments::check(argv, &machine.env, &machine.limits).map_err(|excess| {
+        anyhow!("{what} could not be started: {excess}; give it to the program in a file of the image")
+    })
 }
 
 fn apply(machine: &mut Image, options: &Options) {
@@ -205,6 +217,29 @@ mod tests {
         };
         assert!(pid1(None, None) && pid1(Some(Kind::Dockerfile), None) && pid1(Some(Kind::Node), Some(true)));
         assert!(!pid1(Some(Kind::Node), None) && !pid1(Some(Kind::Elf), None) && !pid1(None, Some(false)));
+    }
+
+    #[test]
+    fn a_project_says_what_else_may_be_started() {
+        let processes = [("web", &["/web"][..]), ("worker", &["/worker", "-v"])];
+        let processes: BTreeMap<_, _> = processes.map(|(name, argv)| (name.to_owned(), texts(argv))).into();
+        let project = Some(Project { processes: processes.clone(), process: "web".to_owned(), ..Project::default() });
+        let mut config = RunConfig { cmd: texts(&["/web"]), project, ..RunConfig::default() };
+        let (machine, _) = configured(&config).unwrap();
+        assert_eq!((machine.processes, machine.process.as_str()), (processes, "web"));
+        machine_is_valid(&config);
+        // --cmd
+        config.cmd = texts(&["/bin/sh"]);
+        assert_eq!(configured(&config).unwrap().0.process, "");
+        machine_is_valid(&config);
+        let worker = vec!["/worker".to_owned(), "x".repeat(131_072)];
+        config.project.as_mut().unwrap().processes.insert("worker".to_owned(), worker);
+        let refused = configured(&config).unwrap_err().to_string();
+        assert!(refused.starts_with("process worker could not be started: argument 1 "), "{refused}");
+    }
+
+    fn machine_is_valid(config: &RunConfig) {
+        configured(config).unwrap().0.to_json().unwrap();
     }
 
     #[test]

@@ -95,7 +95,7 @@ fn errors_of_the_grammar_name_both_readings() {
     assert_eq!(given, "builder: --kind: oci:image is an image, and only a project is built");
     assert_eq!(
         at(&["run", "./disk.of.another.name", "--process", "web"]),
-        "builder: --process: ./disk.of.another.name is built already; with a disk, run takes -p, -m and --smp only"
+        "builder: --process: ./disk.of.another.name is built already; with a disk, run takes -p, -m, --smp and --config only"
     );
 }
 

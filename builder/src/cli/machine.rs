@@ -64,7 +64,8 @@ pub(crate) struct MachineArgs {
     #[arg(num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     pub(crate) pid1: Option<bool>,
 
-    /// Take environment, arguments, host name and settings from the instance's user data: on ec2, always or never
+    /// Take environment, process, arguments, host name and settings from user data: on ec2 (and those of run --config), always
+    /// or never
     #[arg(long, value_name = "WHEN", default_value = "ec2", value_parser = user_data)]
     pub(crate) user_data: UserData,
 
