@@ -46,7 +46,6 @@ pub(crate) fn run(run: Run, matches: Option<&ArgMatches>, progress: &Progress) -
         tools::require(&[tools::QEMU, tools::OVMF], progress)?;
         return qemu::boot(&disk, &hardware, progress, || {});
     }
-    }
     build_and_boot(run, hardware, progress)
 }
 
