@@ -76,7 +76,7 @@ impl Looked {
     #[must_use]
     pub fn built_by(&self) -> Option<String> {
         match &self.plan.build {
-            Build::None => None,
+            Build::None | Build::Ready(_) => None,
             Build::Containerfile(file) => Some(format!("a container engine, from {file}")),
             Build::Python(_) => Some("pip or uv".to_owned()),
             Build::InBase(build) => {

@@ -47,6 +47,13 @@ pub(super) fn make(
     let lock = if pins { Some(Lock::open(directory)?) } else { None };
     let mut making = Making { directory, looked, lock, fetch, place: None };
     let plan = &looked.plan;
+    if let Build::Ready(archive) = &plan.build
+        && !fetch.look
+    {
+        let code = making.code()?;
+        let archive = directory.join(archive);
+        return payloads::archive(local, &archive, Some((plan, code)), making.lock.as_mut(), origin, fetch);
+    }
     if let Build::Host(build) = &plan.build
         && !fetch.look
     {
@@ -82,7 +89,7 @@ impl Making<'_> {
                 self.python(build, base.as_ref(), &inside)?
             }
             Build::InBase(build) => self.in_base(build, &mut base, &mut inside)?,
-            Build::None | Build::Containerfile(_) | Build::Host(_) => self.as_it_lies()?,
+            Build::None | Build::Ready(_) | Build::Containerfile(_) | Build::Host(_) => self.as_it_lies()?,
         };
         Ok((base, inside, parts))
     }
