@@ -112,6 +112,7 @@ fn plan(jar: &Jar, name: &str, place: &str, wishes: &Wishes) -> Result<Plan, Str
         base: Base::Image(base),
         build: Build::None,
         packed: String::new(),
+        left_out: Vec::new(),
         processes: BTreeMap::from([(PROCESS.to_owned(), Process { command, decided_by: decided_by.to_owned() })]),
         process: PROCESS.to_owned(),
         env: Vec::new(),

@@ -32,6 +32,7 @@ pub fn program(path: &Path, wishes: &Wishes, architecture: Architecture) -> Resu
         base: wishes.base.clone().map_or(Base::None, Base::Image),
         build: Build::None,
         packed: String::new(),
+        left_out: Vec::new(),
         processes: BTreeMap::from([(PROCESS.to_owned(), process)]),
         process: PROCESS.to_owned(),
         env,
