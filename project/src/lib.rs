@@ -8,6 +8,7 @@
 //! reaches a network or writes a file. The builder carries a plan out.
 
 pub mod elf;
+pub mod detect;
 pub mod files;
 pub mod fit;
 pub mod payload;

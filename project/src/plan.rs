@@ -94,7 +94,7 @@ pub struct Plan {
     pub base: Base,
     /// How it is built.
     pub build: Build,
-    /// The directory of the project that is packed, relative to its root; empty for all of it.
+    /// The directory of the project whose contents are packed into [`DIRECTORY`], relative to its root; empty for all of it.
     pub packed: String,
     /// Directories of the project that the build makes anew, and that are not packed as they lie there: `target`.
     pub left_out: Vec<String>,
@@ -109,6 +109,28 @@ pub struct Plan {
     pub added: BTreeMap<String, String>,
     /// What the user should know.
     pub warnings: Vec<String>,
+}
+
+impl Plan {
+    /// A plan that packs all files on this base, builds nothing and starts nothing yet.
+    #[must_use]
+    pub fn new(kind: Kind, base: Base) -> Self {
+        Plan {
+            kind,
+            decided_by: String::new(),
+            name: None,
+            version: None,
+            base,
+            build: Build::None,
+            packed: String::new(),
+            left_out: Vec::new(),
+            processes: BTreeMap::new(),
+            process: String::new(),
+            env: Vec::new(),
+            added: BTreeMap::new(),
+            warnings: Vec::new(),
+        }
+    }
 }
 
 /// What lies under a project's files.
@@ -131,6 +153,21 @@ pub struct Process {
     pub decided_by: String,
 }
 
+impl Process {
+    /// A program with these arguments.
+    #[must_use]
+    pub fn words(words: &[&str], decided_by: &str) -> Self {
+        let words = words.iter().map(|&word| word.to_owned()).collect();
+        Process { command: Command::Words(words), decided_by: decided_by.to_owned() }
+    }
+
+    /// A line for the shell.
+    #[must_use]
+    pub fn shell(line: impl Into<String>, decided_by: &str) -> Self {
+        Process { command: Command::Shell(line.into()), decided_by: decided_by.to_owned() }
+    }
+}
+
 /// What starts a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -145,6 +182,9 @@ pub enum Command {
 pub enum Build {
     /// Not at all: its files are taken as they are.
     None,
+    /// Not at all: this jar or war of the project is there already. What it runs on and how it is started its bytes say
+    /// better than [`Plan::base`], and alone where no Procfile does.
+    Ready(String),
     /// By an engine, from this file of the project: `Dockerfile`.
     Containerfile(String),
     /// Python packages are fetched by pip or uv of this machine, for the base's Python and platform.
@@ -175,7 +215,7 @@ pub struct PythonBuild {
 
 /// Commands inside the base. The dependencies' come first and see only the files that decide them, so that what they
 /// make is kept until one of these changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InBase {
     /// The files that the dependencies are decided by: `package.json`, `package-lock.json`.
     pub lock_files: Vec<String>,
@@ -206,8 +246,8 @@ pub struct HostBuild {
 /// What a build leaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Artifact {
-    /// The one jar with a main class, or the one war, in this directory: `target`, `build/libs`. How it is started is told
-    /// by itself where no Procfile says it.
+    /// The one jar with a main class, or the one war, in this directory: `target`, `build/libs`. As for [`Build::Ready`],
+    /// its bytes say the rest.
     Archive(String),
     /// Programs at these paths of the copy, where they are packed, too: `bin/server`.
     Programs(Vec<String>),
