@@ -10,7 +10,7 @@ pub const LONGEST_TEXT: u64 = 1 << 20;
 
 /// Files of a project: paths relative to its root with `/` between their parts, and the texts of the small ones.
 ///
-/// Directories are in it only by what they hold; symbolic links are followed where they stay in the project.
+/// Directories are in it only by what they hold; links to files are followed where they stay in the project.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Files {
     files: BTreeMap<String, Content>,
