@@ -54,6 +54,12 @@ fn run(text: &mut String, lines: &[String]) {
     }
 }
 
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./=,@+:".contains(&byte);
+    if word.bytes().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
 /// A Containerfile for whoever wants to leave us: the same image, built by an engine alone. `None` where the project has its
 /// own.
 ///
@@ -75,7 +81,7 @@ pub fn for_people(plan: &Plan, has: &dyn Fn(&str) -> bool) -> Result<Option<Stri
                 format!("FROM {base}\nUSER 0:0\nWORKDIR {DIRECTORY}\nENV PYTHONPATH={DIRECTORY}/{PACKAGES}\n");
             let _ = writeln!(text, "ENV PATH={DIRECTORY}/{PACKAGES}/bin:$PATH");
             copy(&mut text, build.lock_files.iter().map(String::as_str).filter(|file| has(file)));
-            let packages = [&build.packages[..], &build.more].concat();
+            let packages: Vec<String> = build.packages.iter().chain(&build.more).map(|word| quoted(word)).collect();
             if !packages.is_empty() {
                 run(&mut text, &[format!("pip install --no-cache-dir --target {PACKAGES} {}", packages.join(" "))]);
             }

@@ -82,20 +82,16 @@ pub(super) fn packages(
 /// The files that decide which packages these are: all of them where the project itself is one.
 fn deciding(build: &PythonBuild, copy: &Path) -> Result<BTreeMap<String, Digest>> {
     if !is_itself_a_package(build) {
-        let listed = words(build).filter(|word| !word.starts_with('-'));
-        return dependencies::digests(copy, build.lock_files.iter().map(String::as_str).chain(listed));
+        let files = build.lock_files.iter().chain(&build.packages);
+        return dependencies::digests(copy, files.map(String::as_str));
     }
     let sources = super::copy::sources(copy)?;
     dependencies::digests(copy, sources.iter().filter_map(|path| path.to_str()))
 }
 
-fn words(build: &PythonBuild) -> impl Iterator<Item = &str> {
-    build.packages.iter().flat_map(|line| line.split_ascii_whitespace())
-}
-
 /// Whether the project itself, or something in it, is one of the packages, which is built where it lies.
 pub(super) fn is_itself_a_package(build: &PythonBuild) -> bool {
-    words(build).any(|word| word == "." || word.starts_with("./") || word.starts_with(".["))
+    build.packages.iter().any(|word| word == "." || word.starts_with("./") || word.starts_with(".["))
 }
 
 fn installer() -> Result<Installer> {
@@ -130,9 +126,7 @@ fn command(installer: &Installer, build: &PythonBuild, target: &Path, platforms:
         }
     };
     command.args(["--python-version", &build.python, "--target"]).arg(target);
-    for line in build.packages.iter().chain(&build.more) {
-        command.args(line.split_ascii_whitespace());
-    }
+    command.args(&build.packages).args(&build.more);
     // A user's wish for virtual environments is met: nothing is installed on this machine.
     command.env("PIP_REQUIRE_VIRTUALENV", "0").env("PYTHONDONTWRITEBYTECODE", "1").env_remove("PIP_TARGET");
     command.env_remove("PYTHONPATH").env_remove("PYTHONHOME").env("LC_ALL", "C.UTF-8");
