@@ -27,6 +27,7 @@ fn project(cli: &Cli) -> Option<PathBuf> {
         Some(Command::Run(run)) => run.what.path(),
         Some(Command::Create(create)) => Some(create.path.as_path()),
         Some(Command::Update(update)) => Some(update.path.as_path()),
+        Some(Command::Init(init)) => Some(init.path.as_path()),
         Some(_) => None,
     };
     named.map(Path::to_owned)
@@ -43,15 +44,17 @@ fn parse_for(
         Ok::<_, clap::Error>((cli, matches))
     };
     let first = once(Cli::command(), &arguments);
+    let lenient;
     let typed = match &first {
-        Ok(typed) => Ok(typed),
+        Ok(typed) => Some(typed),
         // nanoos.toml may have what an option wants beside it.
         Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => {
-            &once(Cli::command().ignore_errors(true), &arguments)
+            lenient = once(Cli::command().ignore_errors(true), &arguments);
+            lenient.as_ref().ok()
         }
-        Err(_) => return first,
+        Err(_) => None,
     };
-    let Ok((cli, matches)) = typed else { return first };
+    let Some((cli, matches)) = typed else { return first };
     let typed_making = cli.typed();
     let Some(directory) = project(cli).filter(|directory| directory.is_dir()) else { return first };
     let file = if directory == Path::new(".") { FILE.into() } else { directory.join(FILE) };
