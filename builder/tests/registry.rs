@@ -104,6 +104,7 @@ fn pull(image: &str, mirrors: &[Mirror], cache: &Cache) -> anyhow::Result<Contai
     source.fetch(&Fetch {
         platform: Platform::host(),
         look: false,
+        archives: false,
         order: &Order::registry(),
         registry_ca: None,
         debug: false,

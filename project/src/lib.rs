@@ -8,9 +8,13 @@
 //! reaches a network or writes a file. The builder carries a plan out.
 
 pub mod content;
+pub mod detect;
+pub mod elf;
 pub mod files;
+pub mod fit;
 pub mod ignore;
 pub mod links;
 pub mod packing;
+pub mod payload;
 pub mod plan;
 pub mod procfile;

@@ -6,6 +6,9 @@ use std::fmt;
 /// Where the project's files lie in the machine.
 pub const DIRECTORY: &str = "/app";
 
+/// The directory of [`DIRECTORY`] that Python's packages lie in. `PYTHONPATH` leads to it.
+pub const PACKAGES: &str = ".packages";
+
 /// The port at which a web process listens where nobody says another: `PORT`.
 pub const PORT: u16 = 8080;
 
@@ -91,12 +94,14 @@ pub struct Plan {
     pub base: Base,
     /// How it is built.
     pub build: Build,
-    /// The directory of the project that is packed, relative to its root; empty for all of it.
+    /// The directory of the project whose contents are packed into [`DIRECTORY`], relative to its root; empty for all of it.
     pub packed: String,
+    /// Directories of the project that the build makes anew, and that are not packed as they lie there: `target`.
+    pub left_out: Vec<String>,
     /// Its processes by name, and what decided each, for people: `Procfile`, `scripts.start of package.json`.
     pub processes: BTreeMap<String, Process>,
-    /// The name of the process that is started, one of [`Plan::processes`]; empty where the image itself says what is
-    /// started.
+    /// The name of the process that is started, one of [`Plan::processes`]; empty where the image itself, or the archive
+    /// that the build leaves, or the command line ([`Wishes::command`]) says what is started.
     pub process: String,
     /// Variables for the program, beside `PORT`; the base's and the user's own come before and after.
     pub env: Vec<(String, String)>,
@@ -104,6 +109,28 @@ pub struct Plan {
     pub added: BTreeMap<String, String>,
     /// What the user should know.
     pub warnings: Vec<String>,
+}
+
+impl Plan {
+    /// A plan that packs all files on this base, builds nothing and starts nothing yet.
+    #[must_use]
+    pub fn new(kind: Kind, base: Base) -> Self {
+        Plan {
+            kind,
+            decided_by: String::new(),
+            name: None,
+            version: None,
+            base,
+            build: Build::None,
+            packed: String::new(),
+            left_out: Vec::new(),
+            processes: BTreeMap::new(),
+            process: String::new(),
+            env: Vec::new(),
+            added: BTreeMap::new(),
+            warnings: Vec::new(),
+        }
+    }
 }
 
 /// What lies under a project's files.
@@ -126,6 +153,21 @@ pub struct Process {
     pub decided_by: String,
 }
 
+impl Process {
+    /// A program with these arguments.
+    #[must_use]
+    pub fn words(words: &[&str], decided_by: &str) -> Self {
+        let words = words.iter().map(|&word| word.to_owned()).collect();
+        Process { command: Command::Words(words), decided_by: decided_by.to_owned() }
+    }
+
+    /// A line for the shell.
+    #[must_use]
+    pub fn shell(line: impl Into<String>, decided_by: &str) -> Self {
+        Process { command: Command::Shell(line.into()), decided_by: decided_by.to_owned() }
+    }
+}
+
 /// What starts a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -140,6 +182,9 @@ pub enum Command {
 pub enum Build {
     /// Not at all: its files are taken as they are.
     None,
+    /// Not at all: this jar or war of the project is there already. What it runs on and how it is started its bytes say
+    /// better than [`Plan::base`], and alone where no Procfile does.
+    Ready(String),
     /// By an engine, from this file of the project: `Dockerfile`.
     Containerfile(String),
     /// Python packages are fetched by pip or uv of this machine, for the base's Python and platform.
@@ -157,6 +202,9 @@ pub struct PythonBuild {
     pub python: String,
     /// Where packages are listed: arguments of `pip install`, relative to the project, such as `-r requirements.txt`.
     pub packages: Vec<String>,
+    /// The versions that a lock file has fixed, `flask==3.0.3`: lines of a file for `pip install --constraint`. Empty where
+    /// there is no lock file but requirements.txt.
+    pub constraints: Vec<String>,
     /// The files that decide which packages these are.
     pub lock_files: Vec<String>,
     /// Packages beside these that the started program needs, such as gunicorn where nothing lists it.
@@ -167,7 +215,7 @@ pub struct PythonBuild {
 
 /// Commands inside the base. The dependencies' come first and see only the files that decide them, so that what they
 /// make is kept until one of these changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InBase {
     /// The files that the dependencies are decided by: `package.json`, `package-lock.json`.
     pub lock_files: Vec<String>,
@@ -198,13 +246,15 @@ pub struct HostBuild {
 /// What a build leaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Artifact {
-    /// The one jar with a main class, or the one war, in this directory: `target`, `build/libs`.
+    /// The one jar with a main class, or the one war, in this directory: `target`, `build/libs`. As for [`Build::Ready`],
+    /// its bytes say the rest.
     Archive(String),
-    /// A program at this path.
-    Program(String),
-    /// A program of one of these names, below any directory that cargo names: the path is in the JSON messages on its
-    /// standard output (`cargo build --message-format=json`), by the name of the binary.
-    CargoProgram(String),
+    /// Programs at these paths of the copy, where they are packed, too: `bin/server`.
+    Programs(Vec<String>),
+    /// Programs of these names, below any directory that cargo names: the path is in the JSON messages on its standard
+    /// output (`--message-format=json…`), by the name of the binary. They are packed as `target/release/NAME`, where a
+    /// Procfile expects them.
+    CargoPrograms(Vec<String>),
 }
 
 /// What the user wants other than the files say.
@@ -216,6 +266,8 @@ pub struct Wishes {
     pub base: Option<String>,
     /// `--build`: commands in place of the kind's own.
     pub build: Vec<String>,
+    /// Whether `--cmd` or `--entrypoint` says what is started: then the project's files need not.
+    pub command: bool,
     /// `--process`.
     pub process: Option<String>,
     /// The port that the environment names, for kinds that write it into a configuration.

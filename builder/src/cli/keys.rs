@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// The subcommands that read nanoos.toml, beside the build itself.
-const COMMANDS: &[&str] = &["create", "run", "update"];
+const COMMANDS: &[&str] = &["create", "run", "init", "update"];
 /// The long options that are no keys: they do something else than what the command is for.
-const NO_KEYS: &[&str] = &["help", "version"];
+const NO_KEYS: &[&str] = &["help", "version", "schema", "containerfile"];
 /// The heading of the options that mean nothing to a disk image, but for the name.
 const EC2: &str = "Publishing to EC2";
 

@@ -3,8 +3,7 @@
 mod read;
 
 use super::keys::{self, Shape};
-use super::{Bootable, Cli, Command};
-use builder::source::Source;
+use super::{Cli, Command};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches};
@@ -23,18 +22,15 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<(Cli, ArgMatches), clap:
 
 /// The project's directory, if the command line names one.
 fn project(cli: &Cli) -> Option<PathBuf> {
-    let source = match &cli.command {
-        Some(Command::Run(run)) => match &run.what {
-            Bootable::Image(source) => source,
-            Bootable::Disk(_) => return None,
-        },
-        Some(_) => return None,
-        None => cli.build.image.as_ref()?,
+    let named = match &cli.command {
+        None => cli.build.image.as_ref()?.path(),
+        Some(Command::Run(run)) => run.what.path(),
+        Some(Command::Create(create)) => Some(create.path.as_path()),
+        Some(Command::Update(update)) => Some(update.path.as_path()),
+        Some(Command::Init(init)) => Some(init.path.as_path()),
+        Some(_) => None,
     };
-    match source {
-        Source::Local(local) => Some(local.path.clone()),
-        _ => None,
-    }
+    named.map(Path::to_owned)
 }
 
 fn parse_for(
@@ -43,7 +39,9 @@ fn parse_for(
 ) -> Result<(Cli, ArgMatches), clap::Error> {
     let once = |command: clap::Command, arguments: &[OsString]| {
         let matches = command.try_get_matches_from(arguments)?;
-        Ok::<_, clap::Error>((Cli::from_arg_matches(&matches)?, matches))
+        let mut cli = Cli::from_arg_matches(&matches)?;
+        cli.making().into_iter().for_each(|making| making.typed = making.typed());
+        Ok::<_, clap::Error>((cli, matches))
     };
     let first = once(Cli::command(), &arguments);
     let lenient;
@@ -57,6 +55,7 @@ fn parse_for(
         Err(_) => None,
     };
     let Some((cli, matches)) = typed else { return first };
+    let typed_making = cli.typed();
     let Some(directory) = project(cli).filter(|directory| directory.is_dir()) else { return first };
     let file = if directory == Path::new(".") { FILE.into() } else { directory.join(FILE) };
     let root = keys::command_line();
@@ -72,7 +71,9 @@ fn parse_for(
     choose(&mut settings, command, matches);
     let (before, behind) = arguments.split_at(at.min(arguments.len()));
     let all = [before, &words(&settings, command, &directory), behind].concat();
-    once(Cli::command(), &all).map_err(|error| blame(error, &settings, refuse))
+    let (mut cli, all_matches) = once(Cli::command(), &all).map_err(|error| blame(error, &settings, refuse))?;
+    cli.making().into_iter().for_each(|making| making.typed = typed_making);
+    Ok((cli, all_matches))
 }
 
 /// Leaves the settings that count for this command: those that the user did not give, and that go with what the user gave.

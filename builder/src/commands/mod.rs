@@ -2,9 +2,13 @@
 
 pub(crate) mod build;
 pub(crate) mod demo;
+mod dotenv;
 mod dry_run;
 #[cfg(feature = "aws")]
 pub(crate) mod ec2;
+pub(crate) mod init;
 pub(crate) mod manual;
 mod report;
 pub(crate) mod run;
+mod subject;
+pub(crate) mod update;

@@ -3,7 +3,7 @@
 
 mod profiles;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use profiles::Profiles;
 use std::path::PathBuf;
 
@@ -19,9 +19,9 @@ pub struct Wanted<'a> {
     pub file: bool,
     /// `-q`.
     pub quiet: bool,
-    /// Whether something else was asked for that only an image of EC2 has.
+    /// Whether an image of EC2 was asked for: by name, or by an option that only such an image has, `-r` too.
     pub ec2: bool,
-    /// `-r`.
+    /// The regions that are named. Those of nanoos.toml say where an image of EC2 goes, and not that one is wanted.
     pub regions: &'a [Region],
     /// `--profile`.
     pub profile: Option<&'a str>,
@@ -80,6 +80,26 @@ impl Surroundings {
         self.variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// The profile that is used where nobody names one, and the others that there are.
+    #[must_use]
+    pub fn profiles(&self) -> (Option<String>, Vec<String>) {
+        let profiles = Profiles::parse(&self.credentials.1, &self.config.1);
+        let usable = |name: &&str| profiles.gives_credentials(name);
+        let preferred = [OWN_PROFILE, self.profile(None)];
+        let preferred = preferred.into_iter().find(usable).map(str::to_owned);
+        (preferred, profiles.names().into_iter().filter(usable).map(str::to_owned).collect())
+    }
+
+    /// The region that is used where nobody names one, with this profile.
+    ///
+    /// # Errors
+    /// When the environment or the profile names what is none.
+    pub fn region(&self, profile: Option<&str>) -> Result<Region> {
+        let profiles = Profiles::parse(&self.credentials.1, &self.config.1);
+        let regions = regions(&Wanted::default(), profile, &profiles, self)?;
+        regions.into_iter().next().context("no region")
+    }
+
     /// The profile whose settings count, where `named` has the credentials.
     fn profile<'a>(&'a self, named: Option<&'a str>) -> &'a str {
         named.or_else(|| self.variable("AWS_PROFILE")).unwrap_or("default")
@@ -119,7 +139,7 @@ pub fn find(wanted: &Wanted<'_>, surroundings: &Surroundings) -> Result<Destinat
         return Ok(Destination::Disk);
     }
     let profiles = Profiles::parse(&surroundings.credentials.1, &surroundings.config.1);
-    let asked = wanted.quiet || wanted.ec2 || wanted.profile.is_some() || !wanted.regions.is_empty();
+    let asked = wanted.quiet || wanted.ec2 || wanted.profile.is_some();
     let profile = match wanted.profile {
         Some(name) => {
             require(&profiles, "--profile ", name, surroundings)?;

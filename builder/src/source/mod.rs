@@ -4,7 +4,7 @@ pub mod archive;
 pub mod credentials;
 pub mod endpoint;
 pub mod engine;
-mod export;
+pub(crate) mod export;
 pub mod layout;
 pub mod look;
 pub mod order;
@@ -95,6 +95,14 @@ impl FromStr for Source {
     }
 }
 
+/// Whether a text says itself where its image is, as `oci:DIR` does.
+#[must_use]
+pub fn is_prefixed(text: &str) -> bool {
+    let places = PLACES.iter().map(|(prefix, ..)| *prefix);
+    let engines = Engine::ALL.iter().map(|engine| engine.prefix());
+    places.chain(engines).chain(["rootfs:", "docker://"]).any(|prefix| text.starts_with(prefix))
+}
+
 /// `PATH[:TAG]`. A path may have colons itself: what exists as a whole is a path.
 fn split_tag(text: &str) -> (PathBuf, Option<String>) {
     if !Path::new(text).exists() {
@@ -134,7 +142,7 @@ impl Source {
         let of_path = |path: &Path| {
             let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let endings = [".tar.gz", ".tar.zst", ".tgz", ".tar"];
+            let endings = [".tar.gz", ".tar.zst", ".tgz", ".tar", ".jar", ".war", ".zip"];
             let cut = endings.iter().find_map(|ending| name.strip_suffix(ending)).map(str::to_owned);
             cut.unwrap_or(name)
         };
@@ -219,7 +227,7 @@ impl Source {
         for layer in &mut container.layers {
             // What earlier builds made of it is taken instead; registries and engines have looked for it before.
             if let (Content::Blob(_), Some(diff_id)) = (&layer.content, layer.diff_id)
-                && let Some(file) = packed(fetch.cache, &diff_id)
+                && let Some(file) = packed(fetch, &diff_id)
             {
                 layer.content = Content::Packed(file);
             }
@@ -235,6 +243,8 @@ pub struct Fetch<'a> {
     pub platform: Platform,
     /// Only manifest and configuration are wanted: nothing is downloaded that is not needed to tell what the image is.
     pub look: bool,
+    /// Layers are wanted as archives, and what earlier builds made of them is of no use: an engine is to have them.
+    pub archives: bool,
     /// Where to look for an image that is only named.
     pub order: &'a Order,
     /// A file with certificates of authorities to trust for registries, beside the system's.
@@ -254,6 +264,8 @@ pub struct Fetch<'a> {
 pub struct Container {
     /// Digest of its configuration, which is the image's identity: what Docker calls its ID.
     pub id: Digest,
+    /// The digest by which its registry gives it again, for every platform that it is made for.
+    pub pin: Option<Digest>,
     /// Digest of its manifest for the platform, where it has one.
     pub manifest: Option<Digest>,
     /// How it is run.
@@ -264,8 +276,11 @@ pub struct Container {
 
 /// What an earlier build made of a layer, which then needs neither a download nor an export. One that can't be read is as
 /// good as none.
-fn packed(cache: &Cache, diff_id: &Digest) -> Option<Arc<File>> {
-    pack::cached(cache, diff_id).ok().flatten()
+fn packed(fetch: &Fetch<'_>, diff_id: &Digest) -> Option<Arc<File>> {
+    if fetch.archives {
+        return None;
+    }
+    pack::cached(fetch.cache, diff_id).ok().flatten()
 }
 
 /// Refuses an image without any layer before later steps wonder.
