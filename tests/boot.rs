@@ -24,8 +24,12 @@ mod console_lines;
 mod demo;
 #[path = "scenarios/env/check.rs"]
 mod env;
+#[path = "scenarios/hung-volume/check.rs"]
+mod hung_volume;
 #[path = "scenarios/idle/check.rs"]
 mod idle;
+#[path = "scenarios/late-disk/check.rs"]
+mod late_disk;
 mod publish;
 mod run_image;
 #[path = "scenarios/settings/check.rs"]
@@ -44,9 +48,12 @@ const CODE: &[(&str, Code)] = &[
     ("console-flood", console_flood::CODE),
     ("console-lines", console_lines::CODE),
     ("env", env::CODE),
+    ("hung-volume", hung_volume::CODE),
     ("idle", idle::CODE),
+    ("late-disk", late_disk::CODE),
     ("settings", settings::CODE),
     ("silent-root", silent_root::CODE),
+    ("slow-root", silent_root::SLOW),
     ("user-data-gzip", user_data::CODE),
     ("user-data-not-utf8", user_data::CODE),
     ("user-data-too-long", user_data::CODE),

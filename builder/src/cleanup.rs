@@ -9,10 +9,15 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
 
 /// Exit status of a program that Ctrl-C ended, by the shells' convention: 128 and the signal's number.
 const INTERRUPTED: i32 = 130;
+/// Between SIGTERM and SIGKILL: a tool of ours has removed its temporary files by then.
+const GRACE: Duration = Duration::from_secs(5);
+/// Between two looks at whether a tool has ended.
+const POLL: Duration = Duration::from_millis(20);
 
 struct Registry {
     paths: BTreeSet<PathBuf>,
@@ -252,6 +257,26 @@ impl Tool {
         status
     }
 
+    /// The same, for so long at most; `None` if it still runs then.
+    ///
+    /// # Errors
+    /// When the system can't tell.
+    pub fn wait_until(&mut self, deadline: Instant) -> Result<Option<ExitStatus>> {
+        loop {
+            let status = self.0.try_wait().context("wait for a tool")?;
+            if status.is_some() {
+                // Its number may become another program's now, which Ctrl-C is not to end.
+                self.forget();
+                return Ok(status);
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            // Its end is no event that std can wait for with a deadline.
+            std::thread::sleep(POLL);
+        }
+    }
+
     fn forget(&self) {
         let id = self.0.id().cast_signed();
         let mut registry = registry();
@@ -266,8 +291,11 @@ impl Drop for Tool {
     fn drop(&mut self) {
         if matches!(self.0.try_wait(), Ok(None)) {
             signal(self.0.id().cast_signed(), Signal::TERM);
-            // A tool that ignores SIGTERM would hang us here; none of ours does.
-            let _ = self.0.wait();
+            if !matches!(self.wait_until(Instant::now() + GRACE), Ok(Some(_))) {
+                // Helpers are the user's, and may ignore SIGTERM.
+                let _ = self.0.kill();
+                let _ = self.0.wait();
+            }
         }
         self.forget();
     }

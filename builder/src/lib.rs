@@ -24,6 +24,7 @@ pub mod flatten;
 pub mod init;
 pub mod initrd;
 pub mod inspect;
+pub mod json;
 pub mod kernel;
 pub mod local;
 pub mod machine;

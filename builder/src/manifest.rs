@@ -2,6 +2,7 @@
 //! Only what a build needs is read, and nothing else is asked of them.
 
 use crate::digest::Digest;
+use crate::json;
 use crate::local::Project;
 use crate::platform::Platform;
 use anyhow::{Context, Result, bail, ensure};
@@ -29,10 +30,9 @@ const LAYER_TYPES: &[&str] = &[
 
 /// Names a blob.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct Descriptor {
     /// What it is; empty where a document leaves it out.
-    #[serde(default)]
+    #[serde(default, rename = "mediatype")]
     pub media_type: String,
     /// Digest of its bytes.
     pub digest: Digest,
@@ -93,15 +93,15 @@ impl Document {
     /// When it is neither a manifest nor an index of a version that is known.
     pub fn parse(json: &[u8], media_type: &str) -> Result<Self> {
         #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
         struct Kind {
+            #[serde(rename = "schemaversion")]
             schema_version: Option<u32>,
-            #[serde(default, deserialize_with = "null_is_default")]
+            #[serde(default, rename = "mediatype", deserialize_with = "null_is_default")]
             media_type: String,
             manifests: Option<serde::de::IgnoredAny>,
             layers: Option<serde::de::IgnoredAny>,
         }
-        let kind: Kind = serde_json::from_slice(json).context("not an image manifest")?;
+        let kind: Kind = json::read(json).context("not an image manifest")?;
         let media_type = if kind.media_type.is_empty() { media_type } else { &kind.media_type };
         let known = media_type.is_empty()
             || MANIFEST_TYPES.contains(&media_type)
@@ -116,10 +116,10 @@ impl Document {
             );
         }
         if kind.manifests.is_some() {
-            return Ok(Document::Index(serde_json::from_slice(json).context("read the image index")?));
+            return Ok(Document::Index(json::read(json).context("read the image index")?));
         }
         ensure!(kind.layers.is_some(), "a document with neither layers nor manifests is not an image manifest");
-        Ok(Document::Manifest(serde_json::from_slice(json).context("read the image manifest")?))
+        Ok(Document::Manifest(json::read(json).context("read the image manifest")?))
     }
 }
 
@@ -205,33 +205,32 @@ pub struct ImageConfig {
     pub rootfs: RootFs,
 }
 
-/// How a container is run. Go, in which engines are written, takes the names of fields in any case; these are in use.
+/// How a container is run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase")]
 pub struct RunConfig {
     /// ENTRYPOINT.
-    #[serde(default, alias = "entrypoint", deserialize_with = "words")]
+    #[serde(default, deserialize_with = "words")]
     pub entrypoint: Vec<String>,
     /// CMD.
-    #[serde(default, alias = "cmd", deserialize_with = "words")]
+    #[serde(default, deserialize_with = "words")]
     pub cmd: Vec<String>,
     /// ENV, `KEY=VALUE` each.
-    #[serde(default, alias = "env", deserialize_with = "words")]
+    #[serde(default, deserialize_with = "words")]
     pub env: Vec<String>,
     /// WORKDIR.
-    #[serde(default, alias = "workingdir", alias = "workingDir", deserialize_with = "null_is_default")]
+    #[serde(default, rename = "workingdir", deserialize_with = "null_is_default")]
     pub working_dir: String,
     /// USER.
-    #[serde(default, alias = "user", deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub user: String,
     /// STOPSIGNAL.
-    #[serde(default, alias = "stopsignal", alias = "stopSignal", deserialize_with = "null_is_default")]
+    #[serde(default, rename = "stopsignal", deserialize_with = "null_is_default")]
     pub stop_signal: String,
     /// VOLUME: the keys are directories, the values nothing.
-    #[serde(default, alias = "volumes", deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub volumes: BTreeMap<String, serde_json::Value>,
     /// EXPOSE: the keys are ports, `80/tcp`, the values nothing.
-    #[serde(default, alias = "exposedports", alias = "exposedPorts", deserialize_with = "null_is_default")]
+    #[serde(default, rename = "exposedports", deserialize_with = "null_is_default")]
     pub exposed_ports: BTreeMap<String, serde_json::Value>,
     /// What is known of the project that the image was made of, if it was.
     #[serde(skip)]
@@ -252,7 +251,7 @@ impl ImageConfig {
     /// # Errors
     /// When it is no configuration of an image, or one for another platform.
     pub fn parse(json: &[u8], platform: Platform) -> Result<Self> {
-        let config: ImageConfig = serde_json::from_slice(json).context("read the image's configuration")?;
+        let config: ImageConfig = json::read(json).context("read the image's configuration")?;
         let for_other = |has: &str, wanted: &str| !has.is_empty() && has != wanted;
         if for_other(&config.os, "linux") || for_other(&config.architecture, platform.arch.oci) {
             bail!(

@@ -6,6 +6,7 @@ use anyhow::{Result, anyhow, bail};
 use builder::application::Application;
 use builder::build::Machine;
 use builder::cache::{self, Cache};
+use builder::destination;
 use builder::kernel::directory::Kernel;
 use builder::kernel::find;
 use builder::machine::Options;
@@ -14,7 +15,7 @@ use builder::platform::Platform;
 use builder::progress::Progress;
 use builder::source::endpoint::Mirror;
 use builder::source::look::Look;
-use builder::source::{self, Container, Fetch, Source};
+use builder::source::{self, Container, Fetch, Source, credentials, registry};
 use builder::sysctls::Settings;
 use builder::{cmdline, init};
 use std::borrow::Cow;
@@ -27,12 +28,20 @@ fn inputs(source: &Source, setup: &Setup) -> Files {
         files.reads("the image", &path);
     }
     let kernel = setup.kernel.kernel.as_deref();
-    // What is wrong with it is told when it is used.
+    // Its use reports what is wrong with it.
     for path in kernel.and_then(|directory| Kernel::open(directory).ok()).iter().flat_map(Kernel::files) {
         files.reads("--kernel", &path);
     }
     let named = [("--init", setup.init.as_deref()), ("--registry-ca", setup.fetching.registry_ca.as_deref())];
     let env_files = setup.application.env_files().iter().map(|path| ("--env-file", path.as_path()));
+    let around = [
+        ("the configuration of registries", credentials::config_files().collect::<Vec<_>>()),
+        ("the certificates that are trusted", registry::trusted().collect()),
+        ("the configuration of AWS", destination::config_files().collect()),
+    ];
+    for (what, paths) in &around {
+        paths.iter().for_each(|path| files.reads(what, path));
+    }
     for (option, path) in named.into_iter().filter_map(|(option, path)| Some((option, path?))).chain(env_files) {
         files.reads(option, path);
     }

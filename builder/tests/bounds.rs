@@ -1,17 +1,16 @@
-//! Whoever is asked may answer without end, and files may have none: what is read has a bound, and is refused in a sentence. The
-//! servers here send as much as is taken, 2 GiB at most.
+//! Answers and files may have no end: what is read has a bound, and is refused in a sentence.
 
+#[path = "support/endless.rs"]
+mod endless;
 mod support;
 
 use builder::digest::Digest;
+use endless::{Answer, Server};
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 use support::{PLAIN, builder, file, kernel, tar};
@@ -19,97 +18,8 @@ use support::{PLAIN, builder, file, kernel, tar};
 const MIB: u64 = 1 << 20;
 /// What a build of a small image takes with a debugger's program, and the largest bound.
 const MEMORY: u64 = 160 * MIB;
-/// What a server sends at most before it gives up.
-const ENDLESS: u64 = 2 << 30;
 /// What may be on its way when the other side stops reading: buffers of sockets on both sides.
 const BUFFERS: u64 = 16 * MIB;
-
-/// A server that answers each path as it is told, and counts what it sends.
-struct Server {
-    address: String,
-    sent: Arc<AtomicU64>,
-    seen: Arc<Mutex<Vec<String>>>,
-}
-
-/// An answer: status, headers and the start of the body; whether the body goes on without end.
-#[derive(Clone, Default)]
-struct Answer {
-    status: &'static str,
-    headers: String,
-    body: Vec<u8>,
-    endless: bool,
-}
-
-impl Answer {
-    fn of(body: impl Into<Vec<u8>>) -> Self {
-        let body = body.into();
-        Answer { status: "200 OK", headers: format!("Content-Length: {}\r\n", body.len()), body, endless: false }
-    }
-
-    fn endless(status: &'static str, start: &str) -> Self {
-        Answer { status, body: start.into(), endless: true, ..Answer::default() }
-    }
-
-    fn with(self, header: &str) -> Self {
-        Answer { headers: format!("{}{header}\r\n", self.headers), ..self }
-    }
-}
-
-impl Server {
-    fn start(answer: impl Fn(&str, &str) -> Answer + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let (sent, seen) = (Arc::<AtomicU64>::default(), Arc::<Mutex<Vec<String>>>::default());
-        let server = Server { address: address.clone(), sent: sent.clone(), seen: seen.clone() };
-        let answer = Arc::new(answer);
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (answer, address, sent, seen) = (answer.clone(), address.clone(), sent.clone(), seen.clone());
-                thread::spawn(move || {
-                    let mut stream = stream.unwrap();
-                    let path = path(&stream)?;
-                    seen.lock().unwrap().push(path.clone());
-                    send(&mut stream, &answer(&path, &address), &sent)
-                });
-            }
-        });
-        server
-    }
-
-    /// The image `app` of this registry.
-    fn image(&self) -> String {
-        format!("docker://{}/app", self.address)
-    }
-
-    fn sent(&self) -> u64 {
-        self.sent.load(Ordering::SeqCst)
-    }
-
-    fn asked(&self, what: &str) -> usize {
-        self.seen.lock().unwrap().iter().filter(|path| path.contains(what)).count()
-    }
-}
-
-fn path(stream: &TcpStream) -> std::io::Result<String> {
-    let mut lines = BufReader::new(stream).lines();
-    let first = lines.next().unwrap_or_else(|| Ok(String::new()))?;
-    while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
-    Ok(first.split(' ').nth(1).unwrap_or_default().to_owned())
-}
-
-fn send(stream: &mut TcpStream, answer: &Answer, sent: &AtomicU64) -> std::io::Result<()> {
-    write!(stream, "HTTP/1.1 {}\r\nConnection: close\r\n{}", answer.status, answer.headers)?;
-    if !answer.headers.ends_with("\r\n\r\n") {
-        stream.write_all(b"\r\n")?;
-    }
-    stream.write_all(&answer.body)?;
-    let more = [b'x'; 1 << 16];
-    while answer.endless && sent.load(Ordering::SeqCst) < ENDLESS {
-        stream.write_all(&more)?;
-        sent.fetch_add(more.len() as u64, Ordering::SeqCst);
-    }
-    Ok(())
-}
 
 /// Runs a command that must fail with status 1 and within bounds of memory; its last line.
 #[track_caller]
@@ -193,22 +103,34 @@ fn a_configuration_is_bounded_by_what_the_manifest_claims_and_that_by_what_makes
     assert!(server.sent() < BUFFERS, "{}", server.sent());
 }
 
-#[test]
-fn a_layer_is_bounded_by_what_the_manifest_claims() {
-    let dir = workshop();
-    let config = r#"{"config":{"Cmd":["/app"]}}"#;
-    let server = Server::start(move |path, _| {
+/// An image with this configuration, and a layer that has no end.
+fn image(config: String) -> Server {
+    Server::start(move |path, _| {
         let (digest, layer) = (Digest::of(config.as_bytes()), Digest::of(b"layer"));
         match path {
             path if path.contains("/manifests/") => Answer::of(format!(
                 r#"{{"schemaVersion":2,"config":{{"digest":"{digest}","size":{}}},"layers":[{{"digest":"{layer}","size":100000,"mediaType":"{PLAIN}"}}]}}"#,
                 config.len()
             )),
-            path if path.contains(&digest.hex()) => Answer::of(config),
+            path if path.contains(&digest.hex()) => Answer::of(config.as_str()),
             path if path.contains("/blobs/") => Answer::endless("200 OK", ""),
             _ => Answer::of("{}"),
         }
-    });
+    })
+}
+
+#[test]
+fn a_configuration_of_many_small_values_takes_no_more_memory_than_its_bytes() {
+    let dir = workshop();
+    let server = image(format!(r#"{{"config":{{"Cmd":[{}0]}}}}"#, r#"{"":0},"#.repeat(4_000_000)));
+    let refused = refusal(build(dir.path(), &server.image(), &[]));
+    assert!(refused.contains("read the image's configuration: it has more than 100000 values"), "{refused}");
+}
+
+#[test]
+fn a_layer_is_bounded_by_what_the_manifest_claims() {
+    let dir = workshop();
+    let server = image(r#"{"config":{"Cmd":["/app"]}}"#.to_owned());
     let refused = refusal(build(dir.path(), &server.image(), &[]));
     // The layer is read while it comes: what it starts with is no tar.
     assert!(
@@ -241,7 +163,8 @@ fn a_token_service_is_not_listened_to_for_ever() {
         let refused = pull(Answer::endless("200 OK", r#"{"token":""#), login);
         assert!(refused.ends_with(": it is longer than 1 MiB, the most that is read of a token"), "{refused}");
         let refused = pull(Answer::endless("403 Forbidden", "no "), login);
-        assert!(refused.contains(": it refuses the credentials ("), "{refused}");
+        let why = if login == "{}" { "gives no token without credentials" } else { "refuses the credentials" };
+        assert!(refused.contains(&format!(": it {why} (")), "{refused}");
         assert!(refused.len() < 1000, "{}", refused.len());
     }
 }

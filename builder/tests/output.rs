@@ -106,6 +106,9 @@ fn pipes_are_written_into_in_every_format() {
     ));
     assert!(read(dir, "bash.raw") == read(dir, "disk.raw"));
     run(dir, "coreutils", &["mkfifo", "fifo"]);
+    // QEMU could not boot from it, and nobody reads it.
+    let refused = refusal(builder(dir, &["run", "oci:image", "--kernel", "kernel", "-o", "fifo"]));
+    assert_eq!(refused, "builder: -o fifo: QEMU boots from a file; name one");
     let fifo = dir.join("fifo");
     let reader = thread::spawn(move || fs::read(fifo).unwrap());
     succeed(build(dir, &["-o", "fifo", "--json"]));
@@ -128,6 +131,9 @@ fn standard_output_may_be_a_file_with_something_in_it_already() {
         r#"(printf before; "$@" -o /dev/stdout; printf after) >x"#,
         r#"printf before >x; "$@" -o - >>x; printf after >>x"#,
         r#"printf before >x; exec 3>>x; "$@" -o /dev/fd/3; printf after >&3"#,
+        // The place in a file is shared, and nothing is appended to what lies behind it.
+        r#"exec 3>x; printf before >&3; "$@" -o /dev/fd/3; printf after >&3"#,
+        r#"printf overwritten >x; exec 3<>x; printf before >&3; "$@" -o /proc/self/fd/3; printf after >&3"#,
     ] {
         succeed(shell(dir, line, &build(dir, &[])));
         assert!(read(dir, "x") == [&b"before"[..], &disk, b"after"].concat(), "{line}");
@@ -167,8 +173,7 @@ fn what_can_take_no_disk_is_refused_in_a_sentence() {
     );
     assert_eq!(refused(r#""$@" -o /dev/fd/9 9<disk.raw"#, &[]), "builder: -o /dev/fd/9: it is open for reading only");
     assert!(
-        refused(r#"set -o pipefail; "$@" -o - | head -c 1 >x"#, &[])
-            .ends_with("whoever reads it went away before the end")
+        refused(r#"set -o pipefail; "$@" -o - | head -c 1 >x"#, &[]).ends_with("its reader went away before the end")
     );
     assert_eq!(
         refused(r#""$@""#, &["-o", "/dev/stdout", "--json"]),
@@ -220,6 +225,19 @@ fn nothing_that_is_read_is_written() {
     let blob = names(&at("image/blobs/sha256")).remove(0);
     refuse("oci:image", &format!("image/blobs/sha256/{blob}"), &[], "the image");
     refuse("oci:image", "kernel/vmlinuz", &[], "--kernel");
+    refuse("oci:image", "kernel/manifest.json", &[], "--kernel");
+    let secrets = [
+        ("no-docker/config.json", "the configuration of registries"),
+        (".config/containers/auth.json", "the configuration of registries"),
+        (".config/containers/certs.d/registry.example/ca.crt", "the certificates that are trusted"),
+        (".aws/credentials", "the configuration of AWS"),
+        (".aws/config", "the configuration of AWS"),
+    ];
+    for (secret, what) in secrets {
+        fs::create_dir_all(at(secret).parent().unwrap()).unwrap();
+        fs::write(at(secret), "").unwrap();
+        refuse("oci:image", secret, &[], what);
+    }
     refuse("oci:image", "env", &["--env-file", "env"], "--env-file");
     assert!(read(dir, "in.tar") == read(dir, "hard") && read(dir, "env") == b"A=1\n");
     // What is beside a layout is not part of it.

@@ -1,6 +1,8 @@
 //! What real registries do only at bad times: connections that break, blobs that are damaged, answers that refuse. The
 //! server here speaks just enough HTTP on loopback to do it on purpose; real registries are the end-to-end tests' part.
 
+#[path = "support/registry.rs"]
+mod registry;
 mod support;
 
 use builder::cache::Cache;
@@ -8,223 +10,15 @@ use builder::cache::prune::Extent;
 use builder::cache::size::Size;
 use builder::digest::Digest;
 use builder::flatten::Content;
-use builder::platform::Platform;
-use builder::progress::Progress;
-use builder::source::endpoint::Mirror;
-use builder::source::order::Order;
-use builder::source::{Container, Fetch, Source};
-use std::collections::HashMap;
+use registry::{Manner, Registry, large_layer, layer_of, pull};
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::io::Read;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{builder, file, kernel, refusal, succeed, tar};
-
-/// How the server treats blobs.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Manner {
-    /// Well.
-    Well,
-    /// It breaks each connection after half of what is left, but for the last 100 KB, and honours ranges.
-    Breaking,
-    /// It breaks the first connection for a blob in the middle, and ignores ranges.
-    Forgetful,
-    /// It changes the last byte of everything.
-    Damaging,
-    /// It changes the last byte of layers.
-    DamagingLayers,
-    /// It has no layers.
-    Lacking,
-    /// It sends half of a layer, and the rest once it is let go.
-    Holding,
-    /// It asks for a token, which its token service gives to `me` with `secret`, and for the identity token `identity`.
-    Asking,
-    /// It answers everything with this status and this body.
-    Refusing(u16, &'static str),
-}
-
-/// A registry with the image `app`; requests that it got are in `seen`.
-struct Registry {
-    address: String,
-    seen: Arc<Mutex<Vec<String>>>,
-    /// Lets go what [`Manner::Holding`] holds.
-    go: Arc<AtomicBool>,
-}
-
-impl Registry {
-    fn start(manner: Manner, layer: &[u8]) -> Self {
-        let put = |blobs: &mut HashMap<String, Vec<u8>>, bytes: Vec<u8>| {
-            let digest = Digest::of(&bytes).to_string();
-            let descriptor =
-                format!(r#"{{"digest":"{digest}","size":{},"mediaType":"{}"}}"#, bytes.len(), support::PLAIN);
-            blobs.insert(digest, bytes);
-            descriptor
-        };
-        let mut blobs = HashMap::new();
-        let config = format!(r#"{{"config":{{"Cmd":["/app"]}},"rootfs":{{"diff_ids":["{}"]}}}}"#, Digest::of(layer));
-        let config = put(&mut blobs, config.into_bytes());
-        let layer = put(&mut blobs, layer.to_vec());
-        let manifest = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{layer}]}}"#);
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let go = Arc::new(AtomicBool::new(false));
-        let server = Arc::new(Server { manner, manifest, blobs, log: seen.clone(), go: go.clone() });
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (server, stream) = (server.clone(), stream.unwrap());
-                // A client that hung up is part of the game.
-                thread::spawn(move || drop(server.answer(&stream)));
-            }
-        });
-        Registry { address, seen, go }
-    }
-
-    fn pull(&self, cache: &Cache) -> anyhow::Result<Container> {
-        pull(&format!("{}/app", self.address), &[], cache)
-    }
-
-    fn mirror(&self) -> Mirror {
-        format!("http://{}", self.address).parse().unwrap()
-    }
-
-    fn blob_requests(&self) -> usize {
-        self.seen.lock().unwrap().iter().filter(|line| line.contains("/blobs/")).count()
-    }
-}
-
-fn pull(image: &str, mirrors: &[Mirror], cache: &Cache) -> anyhow::Result<Container> {
-    let source: Source = image.parse().unwrap();
-    let progress = Progress::silent();
-    source.fetch(&Fetch {
-        platform: Platform::host(),
-        look: false,
-        archives: false,
-        order: &Order::registry(),
-        registry_ca: None,
-        debug: false,
-        mirrors,
-        cache,
-        progress: &progress,
-    })
-}
-
-/// The bytes of the only layer.
-fn layer_of(container: &Container) -> std::io::Result<Vec<u8>> {
-    let Content::Blob(blob) = &container.layers[0].content else { panic!("nobody packed it") };
-    blob.read_all(1 << 30)
-}
-
-struct Server {
-    manner: Manner,
-    manifest: String,
-    blobs: HashMap<String, Vec<u8>>,
-    log: Arc<Mutex<Vec<String>>>,
-    go: Arc<AtomicBool>,
-}
-
-/// What a client asks for.
-#[derive(Default)]
-struct Request {
-    line: String,
-    offset: usize,
-    authorization: String,
-    body: String,
-}
-
-impl Request {
-    fn read(stream: &TcpStream) -> std::io::Result<Self> {
-        let mut reader = BufReader::new(stream);
-        let (mut request, mut line, mut length) = (Request::default(), String::new(), 0);
-        reader.read_line(&mut request.line)?;
-        while reader.read_line(&mut line)? > 2 {
-            let (name, value) = line.trim().split_once(": ").unwrap();
-            match name.to_ascii_lowercase().as_str() {
-                "range" => request.offset = value.trim_start_matches("bytes=").trim_end_matches('-').parse().unwrap(),
-                "authorization" => value.clone_into(&mut request.authorization),
-                "content-length" => length = value.parse().unwrap(),
-                _ => {}
-            }
-            line.clear();
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body)?;
-        request.body = String::from_utf8(body).unwrap();
-        Ok(request)
-    }
-}
-
-impl Server {
-    /// Answers one request and closes the connection.
-    fn answer(&self, mut stream: &TcpStream) -> std::io::Result<()> {
-        let request = Request::read(stream)?;
-        let seen = format!("{} from {}", request.line.trim(), request.offset);
-        self.log.lock().unwrap().push(seen.clone());
-        let path = request.line.split(' ').nth(1).unwrap_or_default();
-        let host = stream.local_addr()?;
-        let mut head = |status: &str, more: &str, length: usize| {
-            write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{more}Connection: close\r\n\r\n")
-        };
-        if let Manner::Refusing(status, body) = self.manner {
-            head(&format!("{status} Refused"), "", body.len())?;
-            return stream.write_all(body.as_bytes());
-        }
-        if self.manner == Manner::Asking {
-            if path.starts_with("/token") {
-                // printf me:secret | base64
-                let known = request.authorization == "Basic bWU6c2VjcmV0"
-                    || request.body.contains("grant_type=refresh_token")
-                        && request.body.contains("refresh_token=identity");
-                let body = if known { r#"{"token":"good","access_token":"good"}"# } else { "who are you?" };
-                head(if known { "200 OK" } else { "401 No" }, "", body.len())?;
-                return stream.write_all(body.as_bytes());
-            }
-            if request.authorization != "Bearer good" {
-                let challenge = format!("WWW-Authenticate: Bearer realm=\"http://{host}/token\",service=\"s\"\r\n");
-                return head("401 Unauthorized", &challenge, 0);
-            }
-        }
-        let is_layer = |blob: &Vec<u8>| blob.len() > 1000;
-        let Some(blob) = path.split("/blobs/").nth(1).and_then(|digest| self.blobs.get(digest)) else {
-            let body = if path.contains("/manifests/") { &self.manifest } else { "{}" };
-            head("200 OK", "", body.len())?;
-            return stream.write_all(body.as_bytes());
-        };
-        if self.manner == Manner::Lacking && is_layer(blob) {
-            return head("404 Not Found", "", 0);
-        }
-        let mut blob = blob.clone();
-        if self.manner == Manner::Damaging || self.manner == Manner::DamagingLayers && is_layer(&blob) {
-            *blob.last_mut().unwrap() ^= 1;
-        }
-        let first_time = self.log.lock().unwrap().iter().filter(|line| **line == seen).count() == 1;
-        let honours = self.manner != Manner::Forgetful && request.offset > 0;
-        let rest = if honours { &blob[request.offset..] } else { &blob[..] };
-        head(if honours { "206 Partial Content" } else { "200 OK" }, "", rest.len())?;
-        let breaks = match self.manner {
-            Manner::Breaking => rest.len() > 100_000,
-            Manner::Forgetful => first_time && request.offset == 0 && rest.len() > 100_000,
-            _ => false,
-        };
-        if self.manner == Manner::Holding && is_layer(&blob) {
-            stream.write_all(&rest[..rest.len() / 2])?;
-            while !self.go.load(Ordering::SeqCst) {
-                thread::sleep(Duration::from_millis(5));
-            }
-            return stream.write_all(&rest[rest.len() / 2..]);
-        }
-        stream.write_all(if breaks { &rest[..rest.len() / 2] } else { rest })
-    }
-}
-
-fn large_layer() -> Vec<u8> {
-    tar(&[file("app", &(0..2_000_000u32).flat_map(u32::to_le_bytes).collect::<Vec<u8>>())])
-}
+use support::{builder, kernel, refusal, succeed};
 
 #[test]
 fn broken_downloads_are_taken_up_where_they_broke() {
@@ -264,6 +58,31 @@ fn a_damaged_blob_is_refused_and_not_kept() {
     let expected = format!("pull layer {} from http://{}: ", Digest::of(&large_layer()).short(), registry.address);
     assert!(refusal.starts_with(&expected) && refusal.ends_with(": what was sent is damaged"), "{refusal}");
     assert_eq!(support::names(&dir.path().join("blobs/sha256/partial")), [""; 0]);
+}
+
+#[test]
+fn a_digest_that_can_not_be_verified_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(dir.path()).unwrap();
+    let sha512 = format!("sha512:{}", "0".repeat(128));
+    let registry = Registry::start(Manner::Well, b"layer");
+    let refused = pull(&format!("{}/app@{sha512}", registry.address), &[], &cache).unwrap_err();
+    let why =
+        format!("{sha512} is not a digest that can be verified: name the image by its sha256 digest, or by a tag");
+    assert!(format!("{refused:#}").ends_with(&why), "{refused:#}");
+    assert!(!registry.seen.lock().unwrap().iter().any(|line| line.contains("/manifests/")), "it was asked for");
+    // As little is taken that a manifest names so.
+    for place in ["config", "layers"] {
+        let digest = |of: &str| if of == place { sha512.clone() } else { Digest::of(b"").to_string() };
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"config":{{"digest":"{}"}},"layers":[{{"digest":"{}"}}]}}"#,
+            digest("config"),
+            digest("layers")
+        );
+        let registry = Registry::start(Manner::Refusing(200, manifest.leak()), b"");
+        let refused = format!("{:#}", registry.pull(&cache).unwrap_err());
+        assert!(refused.contains(&format!("read the image manifest: \"{sha512}\" is not a digest")), "{refused}");
+    }
 }
 
 #[test]
@@ -347,52 +166,6 @@ fn several_builders_share_a_cache_and_download_once() {
     });
     let seen = registry.seen.lock().unwrap();
     assert_eq!(seen.iter().filter(|line| line.contains(&Digest::of(&layer).hex())).count(), 1, "{seen:?}");
-}
-
-#[test]
-fn token_services_take_passwords_and_identity_tokens_from_files_and_helpers() {
-    let dir = tempfile::tempdir().unwrap();
-    let registry = Registry::start(Manner::Asking, &large_layer());
-    kernel(&dir.path().join("kernel"));
-    let bin = dir.path().join("bin");
-    fs::create_dir(&bin).unwrap();
-    let helper = |name: &str, script: &str| {
-        let path = bin.join(format!("docker-credential-{name}"));
-        fs::write(&path, format!("#!/bin/sh\nread server\n{script}\n")).unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-    };
-    let answer = |user: &str, secret: &str| format!("echo '{{\"Username\":\"{user}\",\"Secret\":\"{secret}\"}}'");
-    helper("good", &format!("test \"$1 $server\" = 'get {}' && {}", registry.address, answer("me", "secret")));
-    helper("identity", &answer("<token>", "identity"));
-    helper("wrong", &answer("me", "forgotten"));
-    helper("empty", "echo 'credentials not found in native keychain'; exit 1");
-    helper("broken", "echo 'the vault is locked'; exit 3");
-    let attempt = |config: &str| {
-        let docker = dir.path().join("docker");
-        fs::create_dir_all(&docker).unwrap();
-        fs::write(docker.join("config.json"), config.replace("HOST", &registry.address)).unwrap();
-        let image = format!("docker://{}/app", registry.address);
-        let mut command = builder(dir.path(), &[&image, "--kernel", "kernel", "-o", "x.raw"]);
-        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-        command.env("DOCKER_CONFIG", docker).env("PATH", path);
-        // Each of them asks again.
-        command.env("NANOOS_CACHE", dir.path().join(format!("cache-{}", Digest::of(config.as_bytes()).short())));
-        command
-    };
-    succeed(attempt(r#"{"auths":{"HOST":{"auth":"bWU6c2VjcmV0"}}}"#));
-    succeed(attempt(r#"{"auths":{"HOST":{"identitytoken":"identity"}}}"#));
-    succeed(attempt(r#"{"credHelpers":{"HOST":"good"}}"#));
-    succeed(attempt(r#"{"credsStore":"identity"}"#));
-    succeed(attempt(r#"{"credsStore":"empty","auths":{"HOST":{"auth":"bWU6c2VjcmV0"}}}"#));
-    let login = format!("log in with docker login {}", registry.address);
-    let refused = refusal(attempt(r#"{"credsStore":"wrong"}"#));
-    assert!(refused.contains(&format!("it refuses the credentials (who are you?): {login}")), "{refused}");
-    let refused = refusal(attempt(r#"{"credsStore":"broken"}"#));
-    let why = format!(
-        "(docker-credential-broken get for {}: it ended with exit status: 3: the vault is locked)",
-        registry.address
-    );
-    assert!(refused.ends_with(&format!("{login} {why}")), "{refused}");
 }
 
 #[test]

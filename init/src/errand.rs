@@ -4,7 +4,6 @@
 use crate::log::OrWarn;
 use crate::{error, sys};
 use anyhow::{Context, Result};
-use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionbio, read};
@@ -111,33 +110,40 @@ impl Errand {
     pub fn into_report(self) -> Vec<u8> {
         self.report
     }
+}
 
-    /// Ends the child, whatever it does. Whoever reaps the machine's children reaps it.
-    pub fn kill(&self) {
-        // It may have ended by itself.
-        let _ = kill(self.pid, Signal::SIGKILL);
+/// A child that does what may take for ever. Unlike an [`Errand`] it is waited for where it is started: for the
+/// machine's end, where nothing else is seen to.
+#[derive(Debug)]
+pub struct Helper(Option<OwnedFd>);
+
+impl Helper {
+    /// Starts one. If there can be none, the work is done here: better late than not at all.
+    pub fn start(what: &str, work: impl Fn() -> Result<()>) -> Self {
+        let child = sys::fork(|| {
+            work().or_warn(what);
+            0
+        });
+        let child = child.context("fork").or_warn(what).and_then(|pid| rustix::process::Pid::from_raw(pid.as_raw()));
+        if child.is_none() {
+            work().or_warn(what);
+        }
+        Helper(child.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).context("watch a child").or_warn(what)))
+    }
+
+    /// Whether it is done within this time; if it is not, it goes on.
+    #[must_use]
+    pub fn is_done_within(&self, patience: Duration) -> bool {
+        let Some(child) = &self.0 else { return true };
+        let patience = Timespec::try_from(patience).unwrap_or_default();
+        poll(&mut [PollFd::new(child, PollFlags::IN)], Some(&patience)).is_ok_and(|ready| ready > 0)
     }
 }
 
-/// Does in a child process what may take for ever. Returns whether it is done within this time; if it is not, it is
-/// left behind. Unlike an [`Errand`] it is waited for here: for the machine's end, where nothing else is seen to.
+/// Does something in a child process, and returns whether it is done within this time; if it is not, the child is left
+/// behind.
 pub fn in_child(what: &str, patience: Duration, work: impl Fn() -> Result<()>) -> bool {
-    let child = sys::fork(|| {
-        work().or_warn(what);
-        0
-    });
-    let child = child.context("fork").or_warn(what).and_then(|pid| rustix::process::Pid::from_raw(pid.as_raw()));
-    let Some(child) = child else {
-        // Better late than not at all.
-        work().or_warn(what);
-        return true;
-    };
-    let wait = || -> Result<bool> {
-        let child = pidfd_open(child, PidfdFlags::empty())?;
-        let patience = Timespec::try_from(patience)?;
-        Ok(poll(&mut [PollFd::new(&child, PollFlags::IN)], Some(&patience))? > 0)
-    };
-    wait().context("wait for a child").or_warn(what).unwrap_or_default()
+    Helper::start(what, work).is_done_within(patience)
 }
 
 #[cfg(test)]

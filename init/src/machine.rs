@@ -1,6 +1,7 @@
 //! The machine while it runs: one place where init waits for whatever comes next, and sees to it.
 
 mod children;
+mod naming;
 
 use crate::cgroup::Cgroups;
 use crate::clock::{self, Clock};
@@ -8,7 +9,6 @@ use crate::console::Console;
 use crate::disks::{self, search::Search};
 use crate::drivers::{self, Drivers};
 use crate::errand::Errand;
-use crate::net::names::Names;
 use crate::net::{Network, Socket};
 use crate::power::{self, Asked, Buttons};
 use crate::root::Root;
@@ -19,6 +19,7 @@ use crate::{info, warn};
 use anyhow::{Context, Result, ensure};
 use children::Children;
 use initramfs::image::{Image, OnExit};
+use naming::Naming;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::ops::ControlFlow;
@@ -54,24 +55,13 @@ pub struct Machine {
     uevents: Uevents,
     signals: Signals,
     buttons: Buttons,
-    hostname: Hostname,
-    renamed: bool,
+    naming: Naming,
     errand: Option<Errand>,
-    written: Option<Names>,
     children: Children,
     asked: Option<Asked>,
     /// Until the root is found.
     search: Option<Search>,
     settled: bool,
-}
-
-/// What the machine is called.
-#[derive(Debug)]
-struct Hostname {
-    /// By its user data, whatever the network says.
-    given: Option<String>,
-    /// Where no lease tells a name.
-    otherwise: String,
 }
 
 /// Who has something to say.
@@ -108,10 +98,8 @@ impl Machine {
             uevents: Uevents::listen()?,
             signals,
             buttons: Buttons::default(),
-            hostname: Hostname { given: None, otherwise: image.hostname.clone() },
-            renamed: false,
+            naming: Naming::new(image.hostname.clone()),
             errand: None,
-            written: None,
             children: Children::default(),
             asked: None,
             search: Some(Search::start(image.root)),
@@ -177,24 +165,24 @@ impl Machine {
         }
     }
 
-    /// Names the machine: whatever the network says, or only where that says nothing.
-    pub fn rename(&mut self, hostname: String, is_final: bool) {
-        let place = if is_final { self.hostname.given.insert(String::new()) } else { &mut self.hostname.otherwise };
-        *place = hostname;
-        self.renamed = true;
-    }
-
     /// The device with the image's partition, if it was found.
     #[must_use]
     pub fn found_root(&self) -> Option<PathBuf> {
         self.search.as_ref()?.found()
     }
 
+    /// What may still turn out to be the disk with the root, and does not answer yet, each with a sentence.
+    #[must_use]
+    pub fn slow_disks(&self) -> Vec<String> {
+        let reading = self.search.iter().flat_map(Search::reading).map(|disk| format!("{disk} is still being read"));
+        reading.chain(self.drivers.pending_disks()).collect()
+    }
+
     /// Ends the search for the root. What the disks are is for a message, where it was not found.
     pub fn end_search(&mut self) -> Vec<String> {
         let Some(search) = self.search.take() else { return Vec::new() };
         let disks = if search.found().is_none() { search.described() } else { Vec::new() };
-        search.into_children().for_each(|child| self.abandon(&child));
+        search.into_children().for_each(|child| self.abandon(child));
         disks
     }
 
@@ -234,7 +222,7 @@ impl Machine {
         let slow = self.errand.as_ref().and_then(Errand::wake);
         let drivers = self.drivers.wake();
         let wake = [deadline, self.network.wake(), self.console.wake(), self.clock.wake(), quiet, gathering];
-        let wake = wake.into_iter().chain([search, slow, drivers]).flatten().min();
+        let wake = wake.into_iter().chain([search, slow, drivers, self.swap.wake()]).flatten().min();
         let ready = self.ready(wake)?;
         if ready.is_empty() && quiet.is_some() {
             self.settle()?;
@@ -268,35 +256,11 @@ impl Machine {
         self.drivers.on_time();
         self.search.iter_mut().for_each(Search::on_time);
         self.errand.iter_mut().for_each(Errand::on_time);
+        self.swap.on_time();
         self.network.on_time();
         self.refresh_names();
         self.clock.on_time(&self.network, self.root.as_ref().filter(|_| self.children.is_watched()));
         self.asked.take().map_or(Ok(()), |asked| Err(asked.into()))
-    }
-
-    /// Writes the names if leases have changed them: a renewal that changes nothing must not undo what the application
-    /// wrote into its files.
-    pub fn refresh_names(&mut self) {
-        // Until there is a root to write to, the change waits.
-        let Some(root) = &self.root else { return };
-        if self.network.take_change() | std::mem::take(&mut self.renamed) {
-            let names = Some(self.names());
-            if names != self.written {
-                names.iter().for_each(|names| names.apply(root));
-                self.written = names;
-            }
-        }
-    }
-
-    /// The machine's names, by its leases.
-    #[must_use]
-    pub fn names(&self) -> Names {
-        let Hostname { given, otherwise } = &self.hostname;
-        let told = Names::of(&self.network.names(), otherwise);
-        match given {
-            Some(given) => told.under(given),
-            None => told,
-        }
     }
 
     fn ready(&self, wake: Option<Instant>) -> Result<Vec<Source>> {

@@ -24,7 +24,13 @@ use std::time::{Duration, Instant};
 /// How long the disk with the image may take to appear. EBS volumes are attached before the machine starts; a disk
 /// that is not there after this is not coming. `nanoos.disk_wait=SECONDS` on the kernel command line takes its place.
 const DISK_PATIENCE: Duration = Duration::from_secs(30);
-/// How long the disk with the root may take to answer until the console names it; mounting it is waited for without end.
+/// The same while one is still at it: an NVMe controller may take 127.5 s until it is ready (CAP.TO, 8 bits of 500
+/// ms: NVM Express Base Specification, 3.1.4.1), and its disk is read then.
+const SLOW_DISK_PATIENCE: Duration = Duration::from_secs(180);
+/// The kernel does not tell when a driver gives a device up: so often it is looked for.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long the disk with the root may take to answer until the console names it; mounting it is waited for without
+/// end.
 const ROOT_PATIENCE: Duration = Duration::from_secs(10);
 /// A sentence that says why the root cannot be mounted, with a path in it.
 const LONGEST_WORDS: usize = 8 << 10;
@@ -85,7 +91,6 @@ fn run(machine: &mut Machine, image: &mut Image) -> Result<()> {
         timed("network", || wait_for_network(machine))?;
     }
     user_data::configure(machine, image, source)?;
-    machine.refresh_names();
 
     let entrypoint = timed("launch", || entrypoint::launch(machine, image))?;
     machine.settle()?;
@@ -127,14 +132,39 @@ fn read_image() -> Result<Image> {
 }
 
 fn find_root(machine: &mut Machine, image: &Image) -> Result<PathBuf> {
-    let patience = machine.drivers.cmdline.disk_wait().unwrap_or(DISK_PATIENCE);
-    let found = machine.wait_until(Instant::now() + patience, |machine| machine.found_root())?;
+    let start = Instant::now();
+    let by_user = machine.drivers.cmdline.disk_wait();
+    let patience = by_user.unwrap_or(DISK_PATIENCE);
+    let mut found = machine.wait_until(start + patience, |machine| machine.found_root())?;
+    if found.is_none() && by_user.is_none() {
+        found = wait_for_slow_disks(machine, image, start)?;
+    }
     let disks = machine.end_search().join(", ");
     found.ok_or_else(|| {
         machine.drivers.complaints().iter().for_each(|complaint| error!("{complaint}"));
         let seen =
             if disks.is_empty() { "there is no disk at all".to_owned() } else { format!("the disks are {disks}") };
-        anyhow!("no disk has the image's partition {} after {} s: {seen}", image.root, patience.as_secs())
+        anyhow!("no disk has the image's partition {} after {} s: {seen}", image.root, start.elapsed().as_secs())
+    })
+}
+
+/// A disk that is still being probed or read may be the one.
+fn wait_for_slow_disks(machine: &mut Machine, image: &Image, start: Instant) -> Result<Option<PathBuf>> {
+    let slow = machine.slow_disks().join("; ");
+    if !slow.is_empty() {
+        let (so_far, longest) = (start.elapsed().as_secs(), SLOW_DISK_PATIENCE.as_secs());
+        error!(
+            "disks: none has the image's partition {} after {so_far} s, waiting for up to {longest} s: {slow}",
+            image.root
+        );
+    }
+    machine.wait(|machine| {
+        let now = Instant::now();
+        let found = machine.found_root();
+        if found.is_some() || now >= start + SLOW_DISK_PATIENCE || machine.slow_disks().is_empty() {
+            return ControlFlow::Break(found);
+        }
+        ControlFlow::Continue(now + LOOK)
     })
 }
 
@@ -149,7 +179,7 @@ fn mount_root(machine: &mut Machine, partition: &Path, image: &Image) -> Result<
     let line = format!("disks: {}, which has the root, has not answered for {seconds} s", partition.display());
     let words = machine.hear(errand.remind_after(ROOT_PATIENCE, line), None)?.unwrap_or_default();
     ensure!(words.is_empty(), "{}", String::from_utf8_lossy(&words));
-    Root::open(image)
+    Root::enter(image)
 }
 
 /// Applications expect their address to be there when they start; but one that never gets any still starts.
@@ -189,8 +219,8 @@ fn tell_end(machine: &mut Machine, image: &Image, status: WaitStatus) -> Result<
     Ok(())
 }
 
-/// A panic in PID 1 is a bug. The machine says so and ends as its image wants: the kernel would stand still with a panic
-/// of its own otherwise.
+/// A panic in PID 1 is a bug. The machine says so and ends as its image wants: the kernel would stand still with a
+/// panic of its own otherwise.
 fn on_panic() {
     std::panic::set_hook(Box::new(|panic| {
         // A child that is not the application yet has the same hook, but only PID 1 may end the machine.

@@ -26,9 +26,11 @@ const SWAP_OFF: Duration = Duration::from_secs(10);
 /// How long disks and servers get to take what is written, and no longer: a network file system whose server is gone
 /// would keep the machine on for ever. EC2 cuts the power three to four minutes after it asked.
 const WRITE_OUT: Duration = Duration::from_secs(60);
-/// The same where a driver is still at a device: sync(2) waits for every disk that is still looked at, without end.
+/// What file systems get of it to be unmounted; the rest is sync(2)'s, for what is written to disks without one.
+const UNMOUNT: Duration = Duration::from_secs(50);
+/// What sync(2) gets where a driver is still at a device: it waits for every disk that is still looked at, without end.
 /// What is mounted is written before, and what the kernel still holds for other disks is on its way by then.
-const WRITE_OUT_BESIDE_PENDING: Duration = Duration::from_secs(5);
+const SYNC_BESIDE_PENDING: Duration = Duration::from_secs(5);
 /// How long a slow console gets to show the last lines, the first half of it all of them.
 const LAST_LINES: Duration = Duration::from_secs(2);
 /// What a serial line of 115,200 baud shows in half of that.
@@ -109,8 +111,6 @@ pub fn finish(machine: &mut Machine) {
     machine.ignore_further_requests();
     let is_any_pending = machine.drivers.is_any_pending();
     // Init's own children are deaf to SIGTERM, as init is.
-    machine.clock.stop();
-    machine.swap.stop();
     machine.abandon_all();
     end_rest(machine);
     if swap::is_on() {
@@ -129,9 +129,10 @@ pub fn finish(machine: &mut Machine) {
 
 fn write_out(root: &Root, is_any_pending: bool) {
     let start = Instant::now();
-    let unmounted = in_child("unmount", WRITE_OUT, || unmount::all(root));
+    // A moment longer than it may take itself: it names what hangs.
+    let unmounted = in_child("unmount", UNMOUNT + HURRY, || unmount::all(root, UNMOUNT));
     let rest = WRITE_OUT.saturating_sub(start.elapsed());
-    let rest = if is_any_pending { rest.min(WRITE_OUT_BESIDE_PENDING) } else { rest };
+    let rest = if is_any_pending { rest.min(SYNC_BESIDE_PENDING) } else { rest };
     let synced = in_child("sync", rest, || {
         rustix::fs::sync();
         Ok(())

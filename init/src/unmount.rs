@@ -1,8 +1,8 @@
 //! The end of the file systems that the application mounted.
 
-use crate::log::OrWarn;
+use crate::errand::Helper;
 use crate::root::Root;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::mount::{MountFlags, UnmountFlags, mount_remount, unmount};
 use std::ffi::OsString;
@@ -10,14 +10,21 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-/// Unmounts what the application mounted, the last first; what is still in use is made read-only, so that its file
-/// system is whole. The image and its overlay hold nothing that outlives the machine. It may take as long as disks
-/// and servers take, and changes the caller's root: it is for a child process.
+/// How long the next mount waits for the one before, which may stand on it. A disk that hangs delays the others by
+/// that.
+const NEXT: Duration = Duration::from_secs(1);
+
+/// Unmounts what the application mounted, the last first, each by a child of its own; what is still in use is made
+/// read-only, so that its file system is whole. The image and its overlay hold nothing that outlives the machine. It
+/// may take as long as disks and servers take, but no longer than `patience`, and changes the caller's root: it is
+/// for a child process.
 ///
 /// # Errors
-/// When the mounts cannot be listed; what becomes of each is logged.
-pub fn all(root: &Root) -> Result<()> {
+/// When the mounts cannot be listed, or what has not been written in time; what becomes of each is logged.
+pub fn all(root: &Root, patience: Duration) -> Result<()> {
+    let deadline = Instant::now() + patience;
     // Init's own: the application may have unmounted the one in its root.
     let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let proc = rustix::fs::open("/proc", directory, Mode::empty()).context("open /proc")?;
@@ -27,20 +34,20 @@ pub fn all(root: &Root) -> Result<()> {
     let mounts = openat(&proc, "self/mountinfo", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     let mut list = Vec::new();
     File::from(mounts.context("open the list of mounts")?).read_to_end(&mut list).context("read the list of mounts")?;
-    let mounts: Vec<Mounted> = list.split(|byte| *byte == b'\n').rev().filter_map(parse_mount).collect();
+    let mounts = list.split(|byte| *byte == b'\n').rev().filter_map(parse_mount);
     // Disks first: a network file system may wait for its server for ever.
-    let (disks, others): (Vec<&Mounted>, Vec<&Mounted>) = mounts.iter().partition(|mount| mount.has_disk);
+    let (disks, others): (Vec<Mounted>, Vec<Mounted>) =
+        mounts.filter(|mount| mount.at.as_os_str() != "/").partition(|mount| mount.has_disk);
+    let mut late = Vec::new();
     for mount in disks.into_iter().chain(others) {
-        if mount.at.as_os_str() == "/" || unmount(mount.at.as_path(), UnmountFlags::empty()).is_ok() {
-            continue;
-        }
-        if mount.has_disk {
-            let result = mount_remount(mount.at.as_path(), MountFlags::RDONLY, "");
-            result
-                .with_context(|| format!("make {} read-only, as it is in use", mount.at.display()))
-                .or_warn("unmount");
+        let child = Helper::start("unmount", || mount.end());
+        if !child.is_done_within(NEXT) {
+            late.push((child, mount));
         }
     }
+    late.retain(|(child, _)| !child.is_done_within(deadline.saturating_duration_since(Instant::now())));
+    let late: Vec<String> = late.iter().map(|(_, mount)| mount.at.display().to_string()).collect();
+    ensure!(late.is_empty(), "{} has not been written after {} s", late.join(", "), patience.as_secs());
     Ok(())
 }
 
@@ -48,6 +55,22 @@ pub fn all(root: &Root) -> Result<()> {
 struct Mounted {
     at: PathBuf,
     has_disk: bool,
+}
+
+impl Mounted {
+    /// Unmounts it, or has all written.
+    fn end(&self) -> Result<()> {
+        let at = self.at.as_path();
+        if unmount(at, UnmountFlags::empty()).is_ok() || !self.has_disk {
+            return Ok(());
+        }
+        let Err(errno) = mount_remount(at, MountFlags::RDONLY, "") else { return Ok(()) };
+        // Here, as sync(2) may wait for another disk.
+        let directory = rustix::fs::open(at, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let written = directory.and_then(rustix::fs::syncfs);
+        written.with_context(|| format!("write out {}", at.display()))?;
+        Err(errno).with_context(|| format!("make {} read-only, as it is in use", at.display()))
+    }
 }
 
 /// A line of /proc/self/mountinfo (proc_pid_mountinfo(5)): the fifth field is where, and the one after ` - ` and the

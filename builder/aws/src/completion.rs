@@ -2,10 +2,11 @@
 
 use crate::account::Session;
 use crate::failure::Failure;
-use crate::remove::delete_snapshot;
+use crate::remove::{Deleted, delete_snapshot};
 use crate::report::Report;
 use anyhow::{Result, bail};
 use aws_sdk_ec2::types::SnapshotState;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -63,7 +64,7 @@ pub(crate) async fn fate(session: &Session, id: &str, patience: Duration) -> Res
         }
         if failed >= CONVINCING {
             let why = snapshot.and_then(|snapshot| snapshot.state_message);
-            return Ok(Fate::Failed(why.unwrap_or_else(|| "no reason is told".to_owned())));
+            return Ok(Fate::Failed(why.unwrap_or_else(|| "AWS gives no reason".to_owned())));
         }
         if missing.is_some_and(|since| since.elapsed() > session.timing.seen) {
             return Ok(Fate::Gone);
@@ -80,7 +81,10 @@ pub(crate) async fn fate(session: &Session, id: &str, patience: Duration) -> Res
 
 /// Removes a snapshot that is of no use. Not being allowed to is said, and no failure.
 pub(crate) async fn discard(session: &Session, id: &str, report: &dyn Report) {
-    if let Err(failure) = delete_snapshot(session, id, false).await {
-        report.warn(format!("{}: {id} is left behind (builder aws rm {id}): {failure}", session.region));
-    }
+    let why = match delete_snapshot(session, id, &BTreeSet::new()).await {
+        Ok(Deleted::Now | Deleted::Before) => return,
+        Ok(Deleted::Not(user)) => format!("{user} uses it"),
+        Err(failure) => failure.to_string(),
+    };
+    report.warn(format!("{}: {id} is left behind (builder aws rm {id}): {why}", session.region));
 }

@@ -9,14 +9,14 @@ use crate::image::{add_tags, available, named, root_snapshot};
 use crate::inventory::snapshots_of;
 use crate::likeness::differences;
 use crate::promote::Promoted;
-use crate::remove::{delete_snapshot, deregister};
+use crate::remove::{Deleted, delete_snapshot, deregister};
 use crate::report::Report;
 use crate::retry::Patience;
 use crate::tags::{self, Tags};
 use anyhow::{Context, Result, bail, ensure};
 use aws_sdk_ec2::types::{Image, ImageState, ResourceType, Tag};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The identity of contents that a snapshot has until it is known which of a copy's it is: ours, but no disk's.
@@ -251,9 +251,13 @@ async fn discard(to: &Session, id: &str, report: &dyn Report) {
     if let Err(failure) = deregister(to, id).await {
         return report.warn(format!("{id}, a copy that failed, remains: {failure}"));
     }
+    let gone = BTreeSet::from([id.to_owned()]);
     for snapshot in snapshots_of(&image) {
-        if let Err(failure) = delete_snapshot(to, snapshot, true).await {
-            report.warn(format!("{snapshot} of {id}, a copy that failed, remains: {failure}"));
-        }
+        let why = match delete_snapshot(to, snapshot, &gone).await {
+            Ok(Deleted::Now | Deleted::Before) => continue,
+            Ok(Deleted::Not(user)) => format!("{user} uses it"),
+            Err(failure) => failure.to_string(),
+        };
+        report.warn(format!("{snapshot} of {id}, a copy that failed, remains: {why}"));
     }
 }

@@ -61,11 +61,21 @@ impl Session {
 
     /// Images of this account that match all filters.
     pub(crate) async fn images(&self, filters: &[Filter]) -> Result<Vec<Image>, Failure> {
+        self.images_with(filters, false).await
+    }
+
+    /// The same, with those that are disabled: they can't be launched, and hold their snapshots all the same.
+    pub(crate) async fn images_and_disabled(&self, filters: &[Filter]) -> Result<Vec<Image>, Failure> {
+        self.images_with(filters, true).await
+    }
+
+    async fn images_with(&self, filters: &[Filter], disabled: bool) -> Result<Vec<Image>, Failure> {
         let mut found = Vec::new();
         let mut next = None;
         loop {
             let ask = || {
                 let call = self.ec2.describe_images().owners("self").set_filters(Some(filters.to_vec()));
+                let call = call.set_include_disabled(disabled.then_some(true));
                 call.max_results(PAGE).set_next_token(next.clone()).send()
             };
             let page = self.call("ec2:DescribeImages", Patience::ordinary(&self.timing), ask).await?;

@@ -36,6 +36,15 @@ pub enum Kind {
     Missing,
     /// The request is refused.
     Refused,
+    /// There is no answer that counts, and asking again is of no use: nobody who is trusted answers, or at too great length.
+    Unusable,
+}
+
+impl Kind {
+    /// Whether a request that failed so may have taken effect.
+    pub(crate) fn is_uncertain(self) -> bool {
+        matches!(self, Kind::Unreachable | Kind::Transient | Kind::Unusable)
+    }
 }
 
 /// A call that failed.
@@ -194,10 +203,10 @@ impl Failure {
             return failure(Kind::Credentials, NO_CREDENTIALS, reason);
         }
         if let Some(refusal) = refusal(error) {
-            return failure(Kind::Refused, "", refusal);
+            return failure(Kind::Unusable, "", refusal);
         }
         match error {
-            SdkError::ConstructionFailure(_) => failure(Kind::Refused, "", chain(error)),
+            SdkError::ConstructionFailure(_) => failure(Kind::Unusable, "", chain(error)),
             SdkError::TimeoutError(_) => failure(Kind::Unreachable, "", "none in time".to_owned()),
             _ => failure(Kind::Unreachable, "", chain(error)),
         }

@@ -5,6 +5,7 @@ use crate::contents::{hex, is_of_old_kind};
 use crate::describe::filter;
 use crate::encryption::Encryption;
 use crate::failure::Failure;
+use crate::naming::{check_name, mark};
 use crate::remove::deregister;
 use crate::retry::Patience;
 use crate::tags::{self, Tags};
@@ -21,18 +22,6 @@ use tokio::time::{Instant, sleep};
 const ROOT_DEVICE: &str = "/dev/xvda";
 /// The device of the swap volume; init looks for the volume that EC2 says is this one.
 const SWAP_DEVICE: &str = "/dev/xvdb";
-/// What EC2 takes in a name beside letters and digits (RegisterImage, "Name").
-const NAME_MARKS: &str = "()[] ./-'@_";
-/// A name's length.
-const SHORTEST_NAME: usize = 3;
-const LONGEST_NAME: usize = 128;
-/// Digits of the identity in a default name: enough that no two are the same by chance.
-const NAME_DIGITS: usize = 12;
-/// What our descriptions start with.
-const DESCRIBED: &str = "NanoOS: ";
-/// A description's length at most.
-const LONGEST_DESCRIPTION: usize = 255;
-
 /// Which processors an image is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Architecture {
@@ -76,16 +65,6 @@ impl Machine {
         let whole = format!("NanoOS machine 2\n{content}\n{architecture:?}\n{swap}\n{tpm}\n{encryption}");
         hex(&Sha256::digest(whole))[..32].to_owned()
     }
-}
-
-/// A name that EC2 takes, of what an image is made of and its identity.
-pub(crate) fn default_name(source: &str, machine: &str) -> String {
-    let digits = &machine[..NAME_DIGITS];
-    let fits = |c: char| if c.is_ascii_alphanumeric() || NAME_MARKS.contains(c) { c } else { '-' };
-    let mut name: String = source.chars().map(fits).collect();
-    name.truncate(LONGEST_NAME - NAME_DIGITS - 1 - "-999".len());
-    let name = name.trim_matches(['.', '/', ' ', '-']);
-    format!("{}-{digits}", if name.is_empty() { "nanoos" } else { name })
 }
 
 /// What is there already.
@@ -174,41 +153,12 @@ async fn known(session: &Session, image: &Image) -> Result<Known> {
     Ok(Known::Same { id, snapshot, name, tagged })
 }
 
-/// Names that EC2 takes (RegisterImage, "Name").
-fn check_name(name: &str) -> Result<()> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || NAME_MARKS.contains(c);
-    ensure!(
-        (SHORTEST_NAME..=LONGEST_NAME).contains(&name.len()) && name.chars().all(fits),
-        "--name {name:?}: an image's name has {SHORTEST_NAME} to {LONGEST_NAME} letters, digits and {NAME_MARKS}"
-    );
-    Ok(())
-}
-
 /// Whether an image is the one of this identity: by its tag, or where that was taken off, by its description.
 pub(crate) fn is_of(image: &Image, machine: &str) -> bool {
     match tags::find(image.tags(), tags::MACHINE) {
         Some(tag) => tag == machine,
         None => image.description().is_some_and(|description| description.ends_with(&mark(machine))),
     }
-}
-
-/// What EC2 shows beside the name: 255 characters of ASCII at most (RegisterImage, "Description").
-pub(crate) fn description(source: &str, machine: &str) -> String {
-    let mark = mark(machine);
-    let text = format!("{DESCRIBED}{source}");
-    let text = text.chars().map(|c| if c.is_ascii() && !c.is_ascii_control() { c } else { '?' });
-    text.take(LONGEST_DESCRIPTION - mark.len()).collect::<String>() + &mark
-}
-
-/// What an image was made of, as its description tells.
-pub(crate) fn source_of(description: &str) -> &str {
-    let text = description.strip_prefix(DESCRIBED).unwrap_or_default();
-    text.rsplit_once(" (").map_or(text, |(source, _)| source)
-}
-
-/// The identity as names and descriptions have it.
-fn mark(machine: &str) -> String {
-    format!(" ({})", &machine[..NAME_DIGITS])
 }
 
 /// Whether an image never will be launched.
@@ -346,7 +296,7 @@ pub(crate) async fn available(session: &Session, id: &str) -> Result<()> {
                     "{id} in {} is {}: {}; the same command registers the snapshot again",
                     session.region,
                     state.as_str(),
-                    why.as_deref().unwrap_or("no reason is told")
+                    why.as_deref().unwrap_or("AWS gives no reason")
                 );
             }
         }
@@ -369,17 +319,6 @@ pub(crate) async fn add_tags(session: &Session, id: &str, tags: &Tags) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const ID: &str = "0123456789abcdef0123456789abcdef";
-
-    #[test]
-    fn a_default_name_is_one_that_ec2_takes() {
-        assert_eq!(default_name("nginx:1.27", ID), "nginx-1.27-0123456789ab");
-        assert_eq!(default_name("docker.io/library/web@sha256:12", ID), "docker.io/library/web@sha256-12-0123456789ab");
-        assert_eq!(default_name("", ID), "nanoos-0123456789ab");
-        let long = default_name(&"x".repeat(500), ID);
-        assert!(long.len() + "-999".len() <= LONGEST_NAME && long.ends_with("-0123456789ab"), "{long}");
-    }
 
     #[test]
     fn what_is_registered_in_another_way_is_another_machine() {

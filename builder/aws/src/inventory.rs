@@ -3,8 +3,8 @@
 use crate::account::Session;
 use crate::contents::is_of_old_kind;
 use crate::describe::filter;
-use crate::image::source_of;
 use crate::instance::state;
+use crate::naming::source_of;
 use crate::tags;
 use anyhow::Result;
 use aws_sdk_ec2::types::{Filter, Image, Instance, Snapshot};
@@ -92,7 +92,7 @@ pub async fn list(session: &Session) -> Result<Inventory> {
     let checks = [filter("tag-key", tags::CHECK), one_of("instance-state-name", &ALIVE)];
     // Of images all are asked for: others may use our snapshots.
     let (images, snapshots, instances) =
-        tokio::try_join!(session.images(&[]), session.snapshots(&ours), session.instances(&checks))?;
+        tokio::try_join!(session.images_and_disabled(&[]), session.snapshots(&ours), session.instances(&checks))?;
     let users = users(&images);
     let mut inventory = Inventory {
         region: session.region.clone(),

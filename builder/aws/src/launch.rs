@@ -3,7 +3,7 @@
 use crate::account::Session;
 use crate::contents::hex;
 use crate::describe::filter;
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
 use crate::image::available;
 use crate::retry::Patience;
 use crate::tags::{self, Tags};
@@ -77,7 +77,7 @@ pub(crate) async fn launch(session: &Session, image: &str, launch: &Launch) -> R
         Ok(_) => Failure::unexpected("ec2:RunInstances", &session.region, "the answer has no instance"),
         Err(failure) => failure,
     };
-    let uncertain = failure.uncertain || matches!(failure.kind, Kind::Unreachable | Kind::Transient);
+    let uncertain = failure.uncertain || failure.kind.is_uncertain();
     let told = explain(&failure, &kind);
     if uncertain { Err(withdraw(session, &token, told).await) } else { Err(told) }
 }

@@ -32,36 +32,24 @@ pub(crate) struct Parent {
     listed: BTreeSet<u32>,
     /// What is known to be in some of them.
     known: Blocks,
-    /// Whether the others read as zeros: it is not encrypted (EBS direct APIs, "Write snapshots").
-    reads_as_zeros: bool,
 }
 
 impl Parent {
-    fn new(id: &str, listed: &Listed, known: Blocks, encrypted: Option<bool>) -> Self {
-        Parent {
-            id: id.to_owned(),
-            listed: listed.keys().copied().collect(),
-            known,
-            reads_as_zeros: encrypted == Some(false),
-        }
+    fn new(id: &str, listed: &Listed, known: Blocks) -> Self {
+        Parent { id: id.to_owned(), listed: listed.keys().copied().collect(), known }
     }
 
     /// That of a snapshot which was begun earlier. `state` tells its contents where they are to count.
     pub(crate) async fn of_pending(session: &Session, id: &str, state: Option<&State>) -> Result<Self, Failure> {
         let listed = list(session, id).await?;
         let snapshot = session.snapshot(id).await?;
-        let contents = snapshot.as_ref().and_then(|snapshot| contents_of(snapshot, state?));
-        let encrypted = snapshot.and_then(|snapshot| snapshot.encrypted);
-        Ok(Parent::new(id, &listed, contents.map_or_else(Blocks::new, |contents| known(&contents)), encrypted))
+        let contents = snapshot.and_then(|snapshot| contents_of(&snapshot, state?));
+        Ok(Parent::new(id, &listed, contents.map_or_else(Blocks::new, |contents| known(&contents))))
     }
 
     /// Whether it has this block.
     pub(crate) fn has(&self, index: u32, digest: &BlockDigest) -> bool {
-        if self.listed.contains(&index) {
-            self.known.get(&index) == Some(digest)
-        } else {
-            self.reads_as_zeros && digest.is_of_zeros()
-        }
+        self.listed.contains(&index) && self.known.get(&index) == Some(digest)
     }
 
     /// The blocks that it has beside the contents.
@@ -72,7 +60,8 @@ impl Parent {
     /// How many blocks are sent for the contents upon it.
     fn sends(&self, contents: &Contents) -> usize {
         let differ = contents.blocks().iter().filter(|(index, digest)| !self.has(*index, digest)).count();
-        differ + self.beside(contents).count()
+        let zeros = BlockDigest::of_zeros();
+        differ + self.beside(contents).filter(|index| !self.has(*index, &zeros)).count()
     }
 }
 
@@ -107,14 +96,14 @@ impl Search<'_> {
         found.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.start_time));
         found.truncate(CANDIDATES);
         if found.iter().any(|snapshot| self.encryption == &Encryption::Default && snapshot.encrypted.is_some()) {
-            // Whoever changed the account's setting since does not want to go on as before.
+            // The account's setting may have been changed since, and counts.
             if let Some(by_default) = encrypted_by_default(session).await {
                 found.retain(|snapshot| {
                     self.encryption != &Encryption::Default || snapshot.encrypted == Some(by_default)
                 });
             }
         }
-        let alone = self.sends_alone(&found);
+        let alone = self.contents.blocks().len();
         let (mut best, mut sends) = (None, alone);
         let known_here = found.iter().filter_map(|snapshot| Some((snapshot, contents_of(snapshot, state)?)));
         let closest = known_here.min_by_key(|(_, contents)| self.differs(contents));
@@ -153,13 +142,7 @@ impl Search<'_> {
     ) -> Option<Parent> {
         let id = snapshot.snapshot_id()?;
         let listed = learned(session, id, list(session, id).await, report)?;
-        Some(Parent::new(id, &listed, known(contents), snapshot.encrypted))
-    }
-
-    /// How many blocks are sent without a parent: zeros are none of them where nothing is encrypted, and upon a parent they are.
-    fn sends_alone(&self, found: &[Snapshot]) -> usize {
-        let zeros = found.iter().any(|snapshot| snapshot.encrypted != Some(false));
-        self.contents.blocks().iter().filter(|(_, digest)| zeros || !digest.is_of_zeros()).count()
+        Some(Parent::new(id, &listed, known(contents)))
     }
 
     /// Whether a snapshot may be the parent, as EBS has it (EBS direct APIs, StartSnapshot, "ParentSnapshotId") and as
@@ -194,14 +177,14 @@ impl Search<'_> {
             return None;
         }
         let (listed, known) = learned(session, id, self.read(session, id).await, report)??;
-        // What was left out when it was sent, or is an older one's, can't be told from what is its own.
+        // What is an older one's can't be told from what is its own.
         let whole = Contents::new(known.iter().map(|(index, digest)| (*index, *digest)).collect());
         if let Ok(whole) = whole
             && whole.id() == content
         {
             let _ = state.keep(&whole);
         }
-        Some(Parent::new(id, &listed, known, newest.encrypted))
+        Some(Parent::new(id, &listed, known))
     }
 
     /// The blocks of a snapshot, and what those hold that lie where ours do; `None` where few of them are the same.

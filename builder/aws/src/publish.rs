@@ -3,7 +3,8 @@
 use crate::account::{Account, Session};
 use crate::contents::{BLOCK, Contents};
 use crate::encryption::Encryption;
-use crate::image::{self, Known, Machine, Registration, default_name};
+use crate::image::{self, Known, Machine, Registration};
+use crate::naming::{default_name, description};
 use crate::report::Report;
 use crate::snapshot::{self, Wanted};
 use crate::state::State;
@@ -56,7 +57,7 @@ pub struct Published {
     pub found: bool,
 }
 
-/// Publishes in all regions at the same time. What fails in one of them is told in its place, and does not hold up the others.
+/// Publishes in all regions at the same time. A failure in one of them stands in its place, and does not hold up the others.
 pub async fn publish(
     account: &Account,
     regions: &[String],
@@ -115,7 +116,7 @@ pub async fn publish_in(session: &Session, order: &Order, state: &State, report:
         Known::Free(name) => name,
     };
     let tags = order.all_tags(&content, &name);
-    let description = image::description(&order.source, &machine);
+    let description = description(&order.source, &machine);
     let wanted = Wanted {
         disk: &Source::Disk(order.disk.clone()),
         contents: &order.contents,

@@ -43,7 +43,7 @@ pub async fn remove(session: &Session, ids: &[String], report: &dyn Report) -> R
     let mut seen = BTreeSet::new();
     for id in ids.iter().filter(|id| seen.insert(*id)) {
         report.step(format!("{}: remove {id}", session.region));
-        results.push((id.clone(), chosen.remove(session, id).await));
+        results.push((id.clone(), chosen.remove(session, id, report).await));
     }
     Ok(results)
 }
@@ -57,8 +57,6 @@ struct Chosen {
     users: BTreeMap<String, BTreeSet<String>>,
     /// Images that were removed here. They may be told of for some seconds yet.
     gone: BTreeSet<String>,
-    /// Their snapshots.
-    freed: BTreeSet<String>,
 }
 
 impl Chosen {
@@ -72,7 +70,7 @@ impl Chosen {
         let mut found = Found::default();
         let starting = |prefix| ids.iter().filter(|id| id.starts_with(prefix)).cloned().collect::<Vec<_>>();
         for ids in starting("ami-").chunks(MOST_VALUES) {
-            found.add_images(session.images(&[one_of("image-id", ids)]).await?);
+            found.add_images(session.images_and_disabled(&[one_of("image-id", ids)]).await?);
         }
         for ids in starting("snap-").chunks(MOST_VALUES) {
             for snapshot in session.snapshots(&[one_of("snapshot-id", ids)]).await? {
@@ -96,13 +94,13 @@ impl Chosen {
                 session.region
             );
         }
-        let users = users(&session.images(&[]).await?);
-        Ok(Chosen { images, snapshots, instances, users, gone: BTreeSet::new(), freed: BTreeSet::new() })
+        let users = users(&session.images_and_disabled(&[]).await?);
+        Ok(Chosen { images, snapshots, instances, users, gone: BTreeSet::new() })
     }
 
-    async fn remove(&mut self, session: &Session, id: &str) -> Result<Removed> {
+    async fn remove(&mut self, session: &Session, id: &str, report: &dyn Report) -> Result<Removed> {
         if let Some(image) = self.images.remove(id) {
-            return self.remove_image(session, id, &image).await;
+            return self.remove_image(session, id, &image, report).await;
         }
         if self.instances.contains(id) {
             let there = session.terminate(id, Patience::ordinary(&session.timing)).await?;
@@ -111,21 +109,32 @@ impl Chosen {
         if !self.snapshots.contains(id) {
             return Ok(Removed::Gone);
         }
-        if let Some(user) = self.users.get(id).and_then(BTreeSet::first) {
-            bail!("{id} in {} is used by {user}: remove that, and its snapshot goes too", session.region);
+        let deleted = match self.users.get(id).and_then(BTreeSet::first) {
+            Some(user) => Deleted::Not(user.clone()),
+            None => delete_snapshot(session, id, &self.gone).await?,
+        };
+        match deleted {
+            Deleted::Now => Ok(Removed::Snapshot),
+            Deleted::Before => Ok(Removed::Gone),
+            Deleted::Not(user) => {
+                bail!("{id} in {} is used by {user}: remove that, and its snapshot goes too", session.region)
+            }
         }
-        let freed = self.freed.contains(id);
-        Ok(if delete_snapshot(session, id, freed).await? { Removed::Snapshot } else { Removed::Gone })
     }
 
-    async fn remove_image(&mut self, session: &Session, id: &str, image: &Image) -> Result<Removed> {
+    async fn remove_image(
+        &mut self,
+        session: &Session,
+        id: &str,
+        image: &Image,
+        report: &dyn Report,
+    ) -> Result<Removed> {
         deregister(session, id).await?;
         self.gone.insert(id.to_owned());
         let (mut deleted, mut kept, mut failed) = (Vec::new(), Vec::new(), Vec::new());
         let snapshots: Vec<String> = snapshots_of(image).map(ToOwned::to_owned).collect();
-        self.freed.extend(snapshots.iter().cloned());
         // A snapshot for swap may have become another image's since this began.
-        let looked = tokio::try_join!(ours_among(session, &snapshots), session.images(&[]));
+        let looked = tokio::try_join!(ours_among(session, &snapshots), session.images_and_disabled(&[]));
         let (ours, mut images) =
             looked.with_context(|| format!("{id} is deregistered; its snapshots {} remain", snapshots.join(", ")))?;
         images.retain(|image| image.image_id().is_none_or(|id| !self.gone.contains(id)));
@@ -135,8 +144,13 @@ impl Chosen {
                 kept.push(snapshot);
                 continue;
             }
-            match delete_snapshot(session, &snapshot, true).await {
-                Ok(_) => deleted.push(snapshot),
+            match delete_snapshot(session, &snapshot, &self.gone).await {
+                Ok(Deleted::Now | Deleted::Before) => deleted.push(snapshot),
+                Ok(Deleted::Not(user)) => {
+                    let why = "which AWS does not list, as where it is in the Recycle Bin";
+                    report.warn(format!("{}: {snapshot} stays: {user} uses it, {why}", session.region));
+                    kept.push(snapshot);
+                }
                 Err(failure) => failed.push(format!("{snapshot}: {failure}")),
             }
         }
@@ -204,18 +218,36 @@ pub(crate) async fn deregister(session: &Session, id: &str) -> Result<(), Failur
     }
 }
 
-/// Deletes a snapshot; false where it is gone already. One that was freed just now may be called used for some seconds yet.
-pub(crate) async fn delete_snapshot(session: &Session, id: &str, freed: bool) -> Result<bool, Failure> {
+/// Whether a snapshot is deleted.
+#[derive(Debug)]
+pub(crate) enum Deleted {
+    Now,
+    /// It was gone already.
+    Before,
+    /// This image uses it.
+    Not(String),
+}
+
+/// Deletes a snapshot. It may be called used for some seconds yet by the images that are `gone`.
+pub(crate) async fn delete_snapshot(session: &Session, id: &str, gone: &BTreeSet<String>) -> Result<Deleted, Failure> {
     let start = Instant::now();
     loop {
         let ask = || session.ec2.delete_snapshot().snapshot_id(id).send();
         match session.call("ec2:DeleteSnapshot", Patience::ordinary(&session.timing), ask).await {
-            Ok(_) => return Ok(true),
-            Err(failure) if failure.kind == Kind::Missing => return Ok(false),
-            Err(failure) if freed && failure.is("InvalidSnapshot.InUse") && start.elapsed() < session.timing.seen => {
-                sleep(session.timing.poll).await;
-            }
+            Ok(_) => return Ok(Deleted::Now),
+            Err(failure) if failure.kind == Kind::Missing => return Ok(Deleted::Before),
+            Err(failure) if failure.is("InvalidSnapshot.InUse") => match user(&failure.message) {
+                Some(user) if !gone.contains(&user) => return Ok(Deleted::Not(user)),
+                _ if !gone.is_empty() && start.elapsed() < session.timing.seen => sleep(session.timing.poll).await,
+                _ => return Err(failure),
+            },
             Err(failure) => return Err(failure),
         }
     }
+}
+
+/// The image that uses a snapshot, as AWS says where it refuses to delete it: "… is currently in use by ami-…".
+fn user(message: &str) -> Option<String> {
+    let mut words = message.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+    words.find(|word| word.strip_prefix("ami-").is_some_and(is_hex)).map(ToOwned::to_owned)
 }

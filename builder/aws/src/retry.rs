@@ -88,7 +88,7 @@ const MOST_CORRECTIONS: u32 = 3;
 const MOST_RENEWALS: u32 = 3;
 /// Pauses that double where the pace is kept as well.
 const SHORT_PAUSES: u32 = 2;
-/// Characters of an answer's message that are told.
+/// Characters of an answer's message that are shown.
 const MOST_OF_MESSAGE: usize = 2000;
 
 impl Session {
@@ -122,7 +122,7 @@ impl Session {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => Failure { uncertain, ..failure.of_time(signed_at).without(&signed_with) },
             };
-            uncertain |= matches!(failure.kind, Kind::Unreachable | Kind::Transient);
+            uncertain |= failure.kind.is_uncertain();
             match failure.kind {
                 // An unknown signature may be one of a wrong time, whatever AWS calls it.
                 Kind::Skewed | Kind::Credentials

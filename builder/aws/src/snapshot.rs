@@ -159,9 +159,7 @@ async fn resume(
         None => None,
     };
     report.step(format!("{}: goes on with {id}, which has {} blocks", session.region, journal.earlier().len()));
-    // What is left out of it reads as its parent's, where it has one.
-    let reads_as_zeros = parent.is_none() && noted && snapshot.encrypted == Some(false);
-    Ok(Pending { id, parent, reads_as_zeros, journal })
+    Ok(Pending { id, parent, journal })
 }
 
 /// Whether another one is to be made instead of a pending snapshot that can't be gone on with; its id.
@@ -215,10 +213,9 @@ async fn begin(
     };
     Ok(match started {
         Started::Complete(id) => Err(id),
-        Started::Pending { id, encrypted } => {
+        Started::Pending(id) => {
             let journal = journal(session, &id, state, report);
-            let reads_as_zeros = parent.is_none() && encrypted == Some(false);
-            Ok(Pending { id, parent, reads_as_zeros, journal })
+            Ok(Pending { id, parent, journal })
         }
     })
 }

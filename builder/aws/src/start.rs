@@ -28,11 +28,7 @@ const FRESH: Duration = Duration::from_secs(90 + 5 * 60);
 /// What StartSnapshot leads to.
 pub(crate) enum Started {
     /// A snapshot that takes blocks.
-    Pending {
-        id: String,
-        /// `None` where it can't be told.
-        encrypted: Option<bool>,
-    },
+    Pending(String),
     /// Another run of the same was faster.
     Complete(String),
 }
@@ -123,13 +119,9 @@ async fn look(session: &Session, answer: StartSnapshotOutput) -> Result<Option<S
         let snapshot = session.snapshot(&id).await?;
         missing = if snapshot.is_some() { 0 } else { missing + 1 };
         match snapshot.as_ref().and_then(|snapshot| snapshot.state.as_ref()) {
-            Some(SnapshotState::Pending) => {
-                return Ok(Some(Started::Pending { id, encrypted: snapshot.and_then(|snapshot| snapshot.encrypted) }));
-            }
-            // One that has just begun can't be complete, whoever says so: what is in it is seen when it is filled.
-            Some(SnapshotState::Completed) if pending && age <= FRESH => {
-                return Ok(Some(Started::Pending { id, encrypted: snapshot.and_then(|snapshot| snapshot.encrypted) }));
-            }
+            Some(SnapshotState::Pending) => return Ok(Some(Started::Pending(id))),
+            // One that has just begun can't be complete, whatever AWS says: filling it shows what is in it.
+            Some(SnapshotState::Completed) if pending && age <= FRESH => return Ok(Some(Started::Pending(id))),
             Some(SnapshotState::Completed) => return Ok(Some(Started::Complete(id))),
             Some(_) => return Ok(None),
             // Gone, or not seen yet.

@@ -73,7 +73,12 @@ impl HttpConnector for Connector {
             Ok(client) => client.clone(),
             Err(reason) => return HttpConnectorFuture::ready(Err(ConnectorError::user(reason.as_str().into()))),
         };
-        let proxy = self.settings.proxy_of(request.uri());
+        let proxy = match self.settings.proxy_of(request.uri()) {
+            Ok(proxy) => proxy,
+            Err(malformed) => {
+                return HttpConnectorFuture::ready(Err(ConnectorError::other(Refusal::from(malformed).into(), None)));
+            }
+        };
         let request = request.try_into_http1x().map_err(Into::into).and_then(|request| {
             Request::try_from(request.map(Body::wrap)).map_err(|error| Box::new(error.without_url()).into())
         });
@@ -105,6 +110,9 @@ pub(crate) enum Refusal {
          http://NAME:PASSWORD@HOST:PORT"
     )]
     Unknown(String),
+    /// A variable names no proxy.
+    #[error(transparent)]
+    Malformed(#[from] http_settings::Malformed),
     /// An answer beyond all measure.
     #[error("its answer is longer than {} MiB", LONGEST_ANSWER >> 20)]
     TooLong,
@@ -129,7 +137,7 @@ impl Error for Through {
     }
 }
 
-/// What the SDK, which may try again by itself, is told of a failure.
+/// A failure as the SDK knows it.
 fn failure(error: reqwest::Error, proxy: Option<String>) -> ConnectorError {
     let error = error.without_url();
     let refusal = match (http_settings::tls_failure(&error), &proxy) {

@@ -36,9 +36,6 @@ pub(crate) struct Pending {
     pub(crate) id: String,
     /// What it is built upon, where that is known.
     pub(crate) parent: Option<Parent>,
-    /// Whether what is left out of it reads as zeros: it is certain that it has no parent, and is not encrypted (EBS direct APIs, "Write
-    /// snapshots").
-    pub(crate) reads_as_zeros: bool,
     pub(crate) journal: Journal,
 }
 
@@ -88,18 +85,18 @@ impl Pending {
         Ok(Complete { id: self.id.clone(), sent, parent: self.parent.as_ref().map(|parent| parent.id.clone()) })
     }
 
-    /// All that it may have of its own, whoever fills it: the contents, and zeros over whatever else its parent has.
+    /// All that any run may write into it: the contents, and zeros over the other blocks of its parent.
     fn all(&self, contents: &Contents) -> Blocks {
         let beside = self.parent.iter().flat_map(|parent| parent.beside(contents));
         let zeros = beside.map(|index| (index, BlockDigest::of_zeros()));
         contents.blocks().iter().copied().chain(zeros).collect()
     }
 
-    /// Of these, the blocks that must be written: all but what it has of its parent, or what reads as zeros anyway.
+    /// Of these, the blocks that must be written: all but what it has of its parent. Zeros are no exception: what is
+    /// left out reads as noise once a copy or a launch template encrypts the volume.
     fn plan(&self, all: &Blocks) -> Blocks {
-        let needed = |(index, digest): &(&u32, &BlockDigest)| match &self.parent {
-            Some(parent) => !parent.has(**index, digest),
-            None => !(self.reads_as_zeros && digest.is_of_zeros()),
+        let needed = |(index, digest): &(&u32, &BlockDigest)| {
+            self.parent.as_ref().is_none_or(|parent| !parent.has(**index, digest))
         };
         let mut planned: Blocks = all.iter().filter(needed).map(|(index, digest)| (*index, *digest)).collect();
         if planned.is_empty() {

@@ -6,17 +6,22 @@ use crate::read::{get, list};
 use crate::report::Report;
 use anyhow::{Result, bail, ensure};
 
+/// What a volume has otherwise than it should.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Differs(String);
+
 /// Reads every block of a snapshot that EBS has, and holds it against the contents: each of theirs must be there, and
 /// any other must be of zeros.
 ///
 /// # Errors
-/// When it is otherwise, or can't be read.
+/// [`Differs`] where it is otherwise; another where it can't be read.
 pub async fn check_volume(session: &Session, id: &str, contents: &Contents, report: &dyn Report) -> Result<()> {
     let region = &session.region;
     let Some(snapshot) = session.snapshot(id).await? else { bail!("{id} is not there in {region}") };
     let size = snapshot.volume_size.and_then(|size| u32::try_from(size).ok()).unwrap_or_default();
     let whole = contents.volume();
-    ensure!(size == whole, "{id} in {region} is a volume of {size} GiB, and not of {whole}");
+    ensure!(size == whole, Differs(format!("{id} in {region} is a volume of {size} GiB, and not of {whole}")));
     let listed = list(session, id).await?;
     report.step(format!("{region}: read all {} blocks of {id}", listed.len()));
     let there = get(session, id, listed).await?;
@@ -27,14 +32,10 @@ pub async fn check_volume(session: &Session, id: &str, contents: &Contents, repo
     if let Some((index, _)) = wrong {
         let what =
             if contents.get(*index).is_some() { "is not the disk's" } else { "holds what is no part of the disk" };
-        bail!("block {index} of {id} in {region} {what}");
+        bail!(Differs(format!("block {index} of {id} in {region} {what}")));
     }
-    // Of an encrypted one, what was never written reads as noise.
-    let reads_as_zeros = snapshot.encrypted == Some(false);
-    let own = |digest: &crate::contents::BlockDigest| !(reads_as_zeros && digest.is_of_zeros());
-    if let Some((index, _)) = contents.blocks().iter().find(|(index, digest)| own(digest) && !there.contains_key(index))
-    {
-        bail!("block {index} of the disk is missing in {id} in {region}");
+    if let Some((index, _)) = contents.blocks().iter().find(|(index, _)| !there.contains_key(index)) {
+        bail!(Differs(format!("block {index} of the disk is missing in {id} in {region}")));
     }
     Ok(())
 }

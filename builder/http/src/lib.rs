@@ -4,13 +4,16 @@
 mod proxies;
 mod trust;
 
-pub use proxies::{Proxies, is_loopback};
+pub use proxies::{Malformed, Proxies, is_loopback};
 pub use trust::{distrust, is_unknown_to_proxy, tls_failure};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use reqwest::{Certificate, Client, ClientBuilder, Proxy, Url};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+
+/// A proxy that is nowhere (RFC 2606, section 2): a request that must not go directly goes there.
+const NOWHERE: &str = "http://malformed-proxy.invalid";
 
 /// What every HTTP client is made with. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -22,16 +25,10 @@ pub struct Settings {
 
 impl Settings {
     /// Those of this process, read from its environment at the first call.
-    ///
-    /// # Errors
-    /// When a variable names no proxy.
-    pub fn of_process() -> Result<Self> {
-        static SETTINGS: OnceLock<Result<Settings, String>> = OnceLock::new();
-        let read = || {
-            let proxies = Proxies::of(|name| std::env::var_os(name)).map_err(|error| format!("{error:#}"))?;
-            Ok(Settings { proxies: Arc::new(proxies), authorities: None })
-        };
-        SETTINGS.get_or_init(read).clone().map_err(|error| anyhow!(error))
+    #[must_use]
+    pub fn of_process() -> Self {
+        static SETTINGS: OnceLock<Settings> = OnceLock::new();
+        SETTINGS.get_or_init(|| Settings::default().with_proxies(Proxies::of(|name| std::env::var_os(name)))).clone()
     }
 
     /// With these proxies.
@@ -48,11 +45,15 @@ impl Settings {
         Ok(Settings { authorities: Some(trust::read(file)?.into()), ..self })
     }
 
-    /// A client to be completed: with its proxies and its trust, and without the library's own idea of either.
+    /// A client to be completed: with its proxies and its trust, and without the library's own idea of either. Requests
+    /// fail that would go by a malformed variable, such as after a redirection; [`Settings::proxy_of`] says why.
     pub fn client(&self) -> ClientBuilder {
         install_cryptography();
         let proxies = self.proxies.clone();
-        let builder = Client::builder().proxy(Proxy::custom(move |url| proxies.of_url(url).cloned()));
+        let builder = Client::builder().proxy(Proxy::custom(move |url| match proxies.of_url(url) {
+            Ok(proxy) => proxy.map(Url::as_str).map(str::to_owned),
+            Err(_) => Some(NOWHERE.to_owned()),
+        }));
         match &self.authorities {
             Some(authorities) => builder.tls_certs_only(authorities.iter().cloned()),
             None => builder,
@@ -60,10 +61,13 @@ impl Settings {
     }
 
     /// What messages call the proxy that requests to this URL go through.
-    #[must_use]
-    pub fn proxy_of(&self, url: &str) -> Option<String> {
-        let url = url.parse::<Url>().ok()?;
-        self.proxies.of_url(&url).map(|proxy| proxies::without_credentials(proxy.as_str()).into_owned())
+    ///
+    /// # Errors
+    /// When a variable that tells it is malformed.
+    pub fn proxy_of(&self, url: &str) -> Result<Option<String>, Malformed> {
+        let Ok(url) = url.parse::<Url>() else { return Ok(None) };
+        let proxy = self.proxies.of_url(&url).map_err(Clone::clone)?;
+        Ok(proxy.map(|proxy| proxies::without_credentials(proxy.as_str()).into_owned()))
     }
 }
 

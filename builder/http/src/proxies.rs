@@ -1,6 +1,5 @@
 //! Which proxy a request goes through, by the variables that curl, Go's programs and AWS's tools read.
 
-use anyhow::{Context, Result, ensure};
 use reqwest::Url;
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -10,18 +9,31 @@ use std::net::IpAddr;
 /// What a proxy may be spoken to in.
 const SCHEMES: &[&str] = &["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
 
+/// A variable that can't be understood. It counts only for requests that would go by it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(String);
+
 /// The proxies for each kind of request, and whom they are not for.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Proxies {
-    http: Option<Url>,
-    https: Option<Url>,
-    exceptions: Vec<Exception>,
+    http: Result<Option<Url>, Malformed>,
+    https: Result<Option<Url>, Malformed>,
+    exceptions: Result<Vec<Exception>, Malformed>,
+}
+
+impl Default for Proxies {
+    fn default() -> Self {
+        Proxies { http: Ok(None), https: Ok(None), exceptions: Ok(Vec::new()) }
+    }
 }
 
 impl fmt::Debug for Proxies {
     // A proxy's URL may have a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |proxy: &Option<Url>| proxy.as_ref().map(|url| without_credentials(url.as_str()).into_owned());
+        let shown = |proxy: &Result<Option<Url>, Malformed>| {
+            proxy.clone().map(|url| url.map(|url| without_credentials(url.as_str()).into_owned()))
+        };
         let (http, https) = (shown(&self.http), shown(&self.https));
         f.debug_struct("Proxies").field("http", &http).field("https", &https).finish_non_exhaustive()
     }
@@ -30,10 +42,8 @@ impl fmt::Debug for Proxies {
 impl Proxies {
     /// As these variables have it. The name in lower case counts before the one in upper case, even if it is empty
     /// (curl(1), "Environment").
-    ///
-    /// # Errors
-    /// When one names no proxy. The message does not show its value, which may have a password.
-    pub fn of(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self> {
+    #[must_use]
+    pub fn of(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         // A web server hands a request's header "Proxy" to its programs as HTTP_PROXY (CVE-2016-5385).
         let is_cgi = variable("REQUEST_METHOD").is_some();
         let find = |name: &'static str| {
@@ -46,37 +56,36 @@ impl Proxies {
             if value.is_empty() {
                 return Ok(None);
             }
-            value
-                .to_str()
-                .and_then(parse)
-                .with_context(|| format!("{name} is no URL of a proxy, such as http://proxy.example:3128"))
-                .map(Some)
+            // It is not shown: it may have a password.
+            let malformed = || Malformed(format!("{name} is no URL of a proxy, such as http://proxy.example:3128"));
+            value.to_str().and_then(parse).ok_or_else(malformed).map(Some)
         };
-        let all = proxy("all_proxy")?;
-        let named = |name| Ok::<_, anyhow::Error>(if find(name).is_some() { proxy(name)? } else { all.clone() });
-        let no_proxy = find("no_proxy").map(|(name, value)| (name, value.into_string()));
-        let exceptions = match no_proxy {
-            Some((name, list)) => {
-                ensure!(list.is_ok(), "{name} is no list of hosts: it is not UTF-8");
-                exceptions(&list.unwrap_or_default())
-            }
-            None => Vec::new(),
+        let named = |name| proxy(if find(name).is_some() { name } else { "all_proxy" });
+        let exceptions = match find("no_proxy").map(|(name, value)| (name, value.into_string())) {
+            Some((_, Ok(list))) => Ok(exceptions(&list)),
+            Some((name, Err(_))) => Err(Malformed(format!("{name} is no list of hosts: it is not UTF-8"))),
+            None => Ok(Vec::new()),
         };
-        Ok(Proxies { http: named("http_proxy")?, https: named("https_proxy")?, exceptions })
+        Proxies { http: named("http_proxy"), https: named("https_proxy"), exceptions }
     }
 
     /// The proxy for a request, with the credentials for it.
-    #[must_use]
-    pub fn of_url(&self, url: &Url) -> Option<&Url> {
+    ///
+    /// # Errors
+    /// When a variable that tells it is malformed.
+    pub fn of_url(&self, url: &Url) -> Result<Option<&Url>, &Malformed> {
         let proxy = match url.scheme() {
             "http" => self.http.as_ref(),
             "https" => self.https.as_ref(),
-            _ => None,
-        }?;
-        let host = url.host_str()?.trim_end_matches('.').to_ascii_lowercase();
-        let direct = is_near(&host)
-            || self.exceptions.iter().any(|exception| exception.holds(&host, url.port_or_known_default()));
-        (!direct).then_some(proxy)
+            _ => return Ok(None),
+        };
+        let Some(host) = url.host_str() else { return Ok(None) };
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        if is_near(&host) || matches!(proxy, Ok(None)) {
+            return Ok(None);
+        }
+        let direct = |exception: &Exception| exception.holds(&host, url.port_or_known_default());
+        if self.exceptions.as_ref()?.iter().any(direct) { Ok(None) } else { proxy.map(Option::as_ref) }
     }
 }
 
@@ -204,14 +213,15 @@ fn bits(address: IpAddr) -> (u128, u8) {
 mod tests {
     use super::*;
 
-    fn proxies(variables: &[(&str, &str)]) -> Result<Proxies> {
+    fn proxies(variables: &[(&str, &str)]) -> Proxies {
         Proxies::of(|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).into()))
     }
 
     /// The proxy for each URL, `-` for none.
     fn of(variables: &[(&str, &str)], urls: &[&str]) -> Vec<String> {
-        let proxies = proxies(variables).unwrap();
-        let of = |url: &&str| proxies.of_url(&url.parse().unwrap()).map_or("-".to_owned(), ToString::to_string);
+        let proxies = proxies(variables);
+        let of =
+            |url: &&str| proxies.of_url(&url.parse().unwrap()).unwrap().map_or("-".to_owned(), ToString::to_string);
         urls.iter().map(of).collect()
     }
 
@@ -314,10 +324,15 @@ mod tests {
     #[test]
     fn a_variable_that_names_no_proxy_is_told_without_its_password() {
         for value in ["http://me:hunter2@", "ftp://me:hunter2@p", "http://me:hunter2@p:99999", "me:hunter2@p:x"] {
-            let refusal = format!("{:#}", proxies(&[("HTTPS_PROXY", value)]).unwrap_err());
+            let malformed = proxies(&[("HTTPS_PROXY", value), ("NO_PROXY", "b.example")]);
+            let refusal = malformed.of_url(&"https://a.example".parse().unwrap()).unwrap_err().to_string();
             assert_eq!(refusal, "HTTPS_PROXY is no URL of a proxy, such as http://proxy.example:3128");
+            // Other requests do not go by it.
+            for url in ["http://a.example", "https://localhost:5000", "https://b.example"] {
+                assert_eq!(malformed.of_url(&url.parse().unwrap()), Ok(None), "{url}");
+            }
         }
-        let shown = format!("{:?}", proxies(&[("http_proxy", "http://me:hunter2@p:1")]).unwrap());
+        let shown = format!("{:?}", proxies(&[("http_proxy", "http://me:hunter2@p:1")]));
         assert!(shown.contains("http://p:1/") && !shown.contains("hunter2"), "{shown}");
     }
 

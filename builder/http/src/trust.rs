@@ -3,13 +3,20 @@
 use anyhow::{Context, Result, ensure};
 use reqwest::Certificate;
 use std::error::Error;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
+
+/// Bytes of a file of certificates at most: all that the world's browsers trust are some 200 KiB.
+const LARGEST: u64 = 16 << 20;
 
 /// The certificates in a file in PEM form.
 pub(crate) fn read(file: &Path) -> Result<Vec<Certificate>> {
     let read = || {
-        let certificates = Certificate::from_pem_bundle(&std::fs::read(file)?).context("it is no file in PEM form")?;
+        let mut pem = Vec::new();
+        File::open(file)?.take(LARGEST + 1).read_to_end(&mut pem)?;
+        ensure!(pem.len() as u64 <= LARGEST, "it is longer than {} MiB", LARGEST >> 20);
+        let certificates = Certificate::from_pem_bundle(&pem).context("it is no file in PEM form")?;
         ensure!(
             !certificates.is_empty(),
             "no certificate in PEM form is in it (it begins with -----BEGIN CERTIFICATE-----)"
@@ -64,5 +71,7 @@ mod tests {
         assert!(refused().starts_with(&format!("trust the certificates in {}: No such file", file.display())));
         std::fs::write(&file, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").unwrap();
         assert!(refused().contains("no certificate in PEM form is in it"), "{}", refused());
+        let endless = format!("{:#}", read(Path::new("/dev/zero")).unwrap_err());
+        assert_eq!(endless, "trust the certificates in /dev/zero: it is longer than 16 MiB");
     }
 }

@@ -1,6 +1,6 @@
 //! Files that are made of something else, and can be made again.
 
-use super::{Cache, no_room, open_file, touch};
+use super::{Cache, no_room, touch};
 use crate::cleanup::TempFile;
 use crate::digest::Digest;
 use anyhow::{Context, Result};
@@ -44,7 +44,7 @@ impl Cache {
     /// When it is here and can't be opened.
     pub fn derived(&self, kind: Kind, key: &Digest) -> Result<Option<File>> {
         let path = self.derived_path(kind, key);
-        let file = open_file(&path).with_context(|| format!("open {}", path.display()))?;
+        let file = self.open_file(&path).with_context(|| format!("open {}", path.display()))?;
         Ok(file.inspect(touch))
     }
 
@@ -58,10 +58,10 @@ impl Cache {
         super::make_directory(&folder).map_err(|error| no_room(error, format!("create {}", folder.display())))?;
         let temp = TempFile::new_in(&folder)?;
         let file = temp.file()?;
-        Ok(Draft { file, name: Some((temp, path)) })
+        Ok(Draft { file, name: Some((temp, path, self.clone())) })
     }
 
-    fn derived_path(&self, kind: Kind, key: &Digest) -> PathBuf {
+    pub(super) fn derived_path(&self, kind: Kind, key: &Digest) -> PathBuf {
         self.directory().join(kind.folder()).join(key.hex())
     }
 }
@@ -70,8 +70,8 @@ impl Cache {
 #[derive(Debug)]
 pub struct Draft {
     file: File,
-    /// Where it lies for now, and where it will; `None` where it will have no name.
-    name: Option<(TempFile, PathBuf)>,
+    /// Where it lies for now, where it will, and in which cache; `None` where it will have no name.
+    name: Option<(TempFile, PathBuf, Cache)>,
 }
 
 impl Draft {
@@ -92,8 +92,8 @@ impl Draft {
     /// # Errors
     /// When it can't be written out or renamed.
     pub fn finish(self) -> Result<File> {
-        if let Some((temp, path)) = self.name {
-            temp.persist(&path)?;
+        if let Some((temp, path, cache)) = self.name {
+            cache.named(&path, temp.persist(&path))?;
         }
         Ok(self.file)
     }

@@ -6,7 +6,7 @@ use crate::blob::{Blob, Delivery, Kept};
 use crate::cleanup::TempFile;
 use crate::digest::{Digest, Hasher, HashingWriter};
 use anyhow::{Context, Result, bail};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -33,6 +33,7 @@ pub struct Incoming {
     digest: Digest,
     path: PathBuf,
     place: Place,
+    cache: Cache,
 }
 
 /// Where it lies until it is whole.
@@ -68,10 +69,12 @@ impl Cache {
         let partial = self.partial_path(digest);
         loop {
             // What is no file goes.
-            super::open_file(&partial).with_context(|| format!("open {}", partial.display()))?;
-            let file = File::options().read(true).write(true).create(true).truncate(false).mode(PRIVATE).open(&partial);
-            let file = match file {
-                // Another user's, in a cache that is shared.
+            self.open_file(&partial).with_context(|| format!("open {}", partial.display()))?;
+            let mut options = File::options();
+            options.read(true).write(true).create(true).truncate(false).mode(PRIVATE);
+            let file = match options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(&partial) {
+                // Another user's, who may read what is written into it.
+                Ok(file) if !self.is_own(&file) => return Ok(Claim::Mine(Box::new(self.incoming(digest)?))),
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied && partial.exists() => {
                     return Ok(Claim::Mine(Box::new(self.incoming(digest)?)));
                 }
@@ -84,7 +87,7 @@ impl Cache {
                 }
                 Err(error) => return Err(error).with_context(|| format!("lock {}", partial.display())),
             }
-            // Whoever had it before may have finished it, or removed it, between the two calls.
+            // Another builder may have finished it, or removed it, between the two calls.
             if let Some(blob) = self.kept(digest, None)? {
                 let _ = fs::remove_file(&partial);
                 return Ok(Claim::Here(blob));
@@ -120,7 +123,7 @@ impl Cache {
                 }
             }
         }
-        Ok(Incoming { file, hasher, len, digest: *digest, path, place })
+        Ok(Incoming { file, hasher, len, digest: *digest, path, place, cache: self.clone() })
     }
 
     pub(super) fn partial_path(&self, digest: &Digest) -> PathBuf {
@@ -206,10 +209,14 @@ impl Incoming {
         }
         match self.place {
             Place::Partial(partial, _lock) => {
-                fs::rename(&partial, &self.path)
-                    .with_context(|| format!("rename a download to {}", self.path.display()))?;
+                let renamed = fs::rename(&partial, &self.path);
+                if renamed.is_err() {
+                    let _ = fs::remove_file(&partial);
+                }
+                let shown = || format!("rename a download to {}", self.path.display());
+                self.cache.named(&self.path, renamed.with_context(shown))?;
             }
-            Place::Temporary(temp) => temp.rename(&self.path)?,
+            Place::Temporary(temp) => self.cache.named(&self.path, temp.rename(&self.path))?,
         }
         Ok(Blob::File { file: self.file, offset: 0, len: self.len })
     }
@@ -220,7 +227,7 @@ impl Incoming {
 pub struct Unnamed {
     temp: TempFile,
     file: File,
-    blobs: PathBuf,
+    cache: Cache,
 }
 
 impl Cache {
@@ -231,7 +238,7 @@ impl Cache {
     pub fn unnamed(&self) -> Result<Unnamed> {
         let temp = TempFile::new_in(&self.blobs)?;
         let file = temp.file()?;
-        Ok(Unnamed { temp, file, blobs: self.blobs.clone() })
+        Ok(Unnamed { temp, file, cache: self.clone() })
     }
 }
 
@@ -248,7 +255,7 @@ impl Unnamed {
                 read => {
                     hasher.update(&buffer[..read]);
                     io::Write::write_all(&mut self.file, &buffer[..read])
-                        .map_err(|error| no_room(error, format!("write into {}", self.blobs.display())))?;
+                        .map_err(|error| no_room(error, format!("write into {}", self.cache.blobs.display())))?;
                 }
             }
         }
@@ -270,8 +277,8 @@ impl Unnamed {
     }
 
     fn name(self, digest: Digest) -> Result<(Digest, Blob)> {
-        let path = self.blobs.join(digest.hex());
-        self.temp.rename(&path)?;
+        let path = self.cache.path(&digest);
+        self.cache.named(&path, self.temp.rename(&path))?;
         let kept = Kept::new(self.file, digest, path).context("read what was written")?;
         Ok((digest, Blob::Kept(Arc::new(kept))))
     }
@@ -326,7 +333,7 @@ mod tests {
         let mut first = mine(&cache, &digest);
         first.write(b"con").unwrap();
         assert!(matches!(cache.claim(&digest).unwrap(), Claim::Taken(3)));
-        // Whoever does not want to wait has a file of its own, and both may end.
+        // A builder that does not wait has a file of its own, and both may end.
         let mut second = cache.incoming(&digest).unwrap();
         second.write(b"content").unwrap();
         second.finish().unwrap();

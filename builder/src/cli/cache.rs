@@ -45,8 +45,15 @@ pub(crate) fn run(what: Option<&CacheCommand>, cache: &Cache) -> Result<()> {
     std::io::stdout().write_all(text.as_bytes()).context("write to standard output")
 }
 
-/// Keeps the cache within its size once a build is done. The build is done in any case.
+/// Keeps the cache within its size once a build is done, and says where it is shared in vain. The build is done in any case.
 pub(crate) fn trim(cache: &Cache, progress: &Progress) {
+    if cache.met_others() {
+        progress.warn(format!(
+            "files of other users in the cache {} can't be used, and were made again: let NANOOS_CACHE name a directory of \
+             your own",
+            cache.directory().display()
+        ));
+    }
     match Size::of_cache().and_then(|size| cache.prune(Extent::Beyond(size))) {
         Ok(Pruned { files: 0, .. }) => {}
         Ok(pruned) => progress.step(told(&pruned).trim_end()),

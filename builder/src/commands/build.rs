@@ -100,6 +100,9 @@ fn build_image(named: Named, mut making: Making, account: Account, progress: &Pr
     let name = making.project_name();
     let wishes = ec2::publish::Wishes::new(&making.publishing)?;
     let (mut order, mut files) = Order::new(named, making.setup)?;
+    if let Some(file) = &account.authorities {
+        files.reads("the certificates that are trusted", file);
+    }
     ec2::publish::volume_size(order.options.swap.as_ref().map_or(0, |swap| swap.bytes))?;
     let subject = Subject::find(&mut order, name, progress)?;
     subject.protect(earlier(None, making.provenance.as_deref()), &mut order, &mut files);

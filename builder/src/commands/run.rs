@@ -70,8 +70,11 @@ fn build_and_boot(run: Run, hardware: Hardware, progress: &Progress) -> Result<(
     subject.protect(Vec::new(), &mut order, &mut files);
     let cache = Cache::open(&cache::directory()?)?;
     ensure!(output.format != Format::TarGz, "-o {}: QEMU boots no archive; take another ending", disk.display());
+    let refusal = || format!("-o {}: QEMU boots from a file; name one", disk.display());
+    // To open a pipe would wait for who reads it.
+    ensure!(disk.metadata().map_or(true, |there| there.is_file()), refusal());
     let unfinished = output.begin(&mut files, &cache)?;
-    ensure!(unfinished.out().is_file(), "-o {}: QEMU boots from a file; name one", disk.display());
+    ensure!(unfinished.out().is_file(), refusal());
     subject.project.iter().for_each(|project| announce(project, "a machine in QEMU", progress));
     tools::require(&[tools::QEMU, tools::OVMF], progress)?;
     let swap = order.options.swap.as_ref().map_or(0, |swap| swap.bytes >> 20);

@@ -3,9 +3,11 @@
 
 mod profiles;
 
+use crate::bounded::{SETTINGS, TooLong};
 use anyhow::{Context, Result, bail, ensure};
 use profiles::Profiles;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 /// The region where nothing names another: VMify's own default.
 const DEFAULT_REGION: &str = "eu-central-1";
@@ -36,10 +38,14 @@ pub struct Surroundings {
     credentials: (PathBuf, String),
     /// `~/.aws/config`, the same.
     config: (PathBuf, String),
+    /// Why one of these can't be used.
+    refused: Option<String>,
     /// Whether this machine is an instance of EC2, whose role may give credentials.
     on_ec2: bool,
 }
 
+/// The variables that name AWS's two files, and how these are called in ~/.aws otherwise.
+const FILES: [(&str, &str); 2] = [("AWS_SHARED_CREDENTIALS_FILE", "credentials"), ("AWS_CONFIG_FILE", "config")];
 /// Where the firmware tells who made this machine (Linux's ABI, sysfs-firmware-dmi-tables).
 const VENDOR: &str = "/sys/class/dmi/id/sys_vendor";
 /// The variables that count (AWS SDKs and Tools Reference Guide, "Environment variables support").
@@ -60,18 +66,20 @@ impl Surroundings {
     /// Those of this process.
     #[must_use]
     pub fn of_process() -> Self {
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let home = PathBuf::from(variable("HOME").unwrap_or_default()).join(".aws");
-        let file = |name: &str, default: &str| {
-            let path = variable(name).map_or_else(|| home.join(default), PathBuf::from);
-            // The SDK as well takes a file that it can't read for one that isn't there.
-            let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let mut refused = None;
+        let mut with_text = |path: PathBuf| {
+            let text = read(&path).unwrap_or_else(|error| {
+                refused = Some(format!("read {}: {error}", path.display()));
+                String::new()
+            });
             (path, text)
         };
+        let [credentials, config] = FILES.map(path).map(&mut with_text);
         Surroundings {
             variables: VARIABLES.iter().filter_map(|name| Some(((*name).to_owned(), variable(name)?))).collect(),
-            credentials: file("AWS_SHARED_CREDENTIALS_FILE", "credentials"),
-            config: file("AWS_CONFIG_FILE", "config"),
+            credentials,
+            config,
+            refused,
             on_ec2: std::fs::read_to_string(VENDOR).is_ok_and(|vendor| vendor.trim() == "Amazon EC2"),
         }
     }
@@ -110,6 +118,31 @@ impl Surroundings {
     }
 }
 
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn path((name, default): (&str, &str)) -> PathBuf {
+    let home = || PathBuf::from(variable("HOME").unwrap_or_default()).join(".aws");
+    variable(name).map_or_else(|| home().join(default), PathBuf::from)
+}
+
+/// The files of AWS's that are read; not all of them are there.
+pub fn config_files() -> impl Iterator<Item = PathBuf> {
+    FILES.into_iter().map(path).chain(variable("AWS_CA_BUNDLE").map(PathBuf::from))
+}
+
+/// A file's text. The SDK as well takes one that it can't read for one that isn't there, but it reads without a bound.
+///
+/// # Errors
+/// When it is longer than such a file can be.
+fn read(path: &Path) -> io::Result<String> {
+    match SETTINGS.read_text(path) {
+        Err(error) if error.get_ref().is_some_and(|error| error.is::<TooLong>()) => Err(error),
+        text => Ok(text.unwrap_or_default()),
+    }
+}
+
 /// Where the result goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
@@ -137,6 +170,9 @@ pub struct Account {
 pub fn find(wanted: &Wanted<'_>, surroundings: &Surroundings) -> Result<Destination> {
     if wanted.file {
         return Ok(Destination::Disk);
+    }
+    if let Some(reason) = &surroundings.refused {
+        bail!("{reason}");
     }
     let profiles = Profiles::parse(&surroundings.credentials.1, &surroundings.config.1);
     let asked = wanted.quiet || wanted.ec2 || wanted.profile.is_some();

@@ -7,7 +7,7 @@ fn surroundings(variables: &[(&str, &str)], credentials: &str, config: &str) -> 
         variables: variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         credentials: ("/h/.aws/credentials".into(), credentials.to_owned()),
         config: ("/h/.aws/config".into(), config.to_owned()),
-        on_ec2: false,
+        ..Surroundings::default()
     }
 }
 
@@ -146,4 +146,14 @@ fn authorities_are_those_of_the_variable_then_of_the_profile() {
     assert_eq!(of(None, &[("AWS_PROFILE", "p")]).as_deref(), Some("/p.pem"));
     assert_eq!(of(Some("bare"), &[]), None);
     assert_eq!(of(Some("p"), &[("AWS_CA_BUNDLE", "/v.pem")]).as_deref(), Some("/v.pem"));
+}
+
+#[test]
+fn a_file_without_an_end_is_refused_where_ec2_may_be_meant() {
+    let endless = read(Path::new("/dev/zero")).unwrap_err().to_string();
+    assert_eq!(endless, "it is longer than 16 MiB, the most that is read of such a file");
+    assert_eq!(read(Path::new("/nowhere")).unwrap(), "");
+    let surroundings = Surroundings { refused: Some(endless.clone()), ..Surroundings::default() };
+    assert_eq!(found(&Wanted::default(), &surroundings), endless);
+    assert_eq!(found(&Wanted { file: true, ..Wanted::default() }, &surroundings), "disk");
 }

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 /// A kernel and what belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kernel {
+    /// The directory itself.
+    pub directory: PathBuf,
     /// The release, as `uname -r` will tell it.
     pub release: String,
     /// The kernel itself, as firmware or a stub starts it.
@@ -52,6 +54,7 @@ impl Kernel {
             |candidates: &[String]| candidates.iter().map(|name| directory.join(name)).find(|path| path.exists());
         let modules = existing(&[format!("lib/modules/{release}"), format!("usr/lib/modules/{release}")]);
         Ok(Kernel {
+            directory: directory.to_owned(),
             stub: existing(&["stub.efi".to_owned()]),
             config: existing(&["config".to_owned(), format!("boot/config-{release}"), format!("config-{release}")]),
             modules: modules.filter(|modules| modules.join("kernel").exists()),
@@ -64,8 +67,8 @@ impl Kernel {
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
         let others = [&self.stub, &self.config, &self.modules].into_iter().flatten();
-        // Beside a kernel of kernel/build.sh; whatever is missing is nobody's.
-        let manifest = self.vmlinuz.with_file_name(MANIFEST);
+        // Of kernel/build.sh; where it is missing, it is no concern.
+        let manifest = self.directory.join(MANIFEST);
         others.chain([&self.vmlinuz]).cloned().chain([manifest]).collect()
     }
 

@@ -82,7 +82,7 @@ pub(super) fn read(layers: &[Layer], dependencies: Option<&str>, scratch: &Path)
     let mut ahead = vec![(ROOT, Vec::new())];
     while let Some((id, at)) = ahead.pop() {
         for (name, child) in &tree.inode(id).children {
-            let path = if at.is_empty() { name.to_vec() } else { [&at[..], b"/", name].concat() };
+            let path = if at.is_empty() { name.to_vec() } else { [&at[..], b"/", &name[..]].concat() };
             if let Some(item) = item(&tree, child.inode, scratch) {
                 all.insert(path.clone(), item);
             }

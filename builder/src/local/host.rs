@@ -56,7 +56,7 @@ pub(super) fn build(build: &HostBuild, project: &Path, place: &Place, fetch: &Fe
                 let path = built.get(name).with_context(|| format!("cargo built no program {name}"))?;
                 Ok((format!("target/release/{name}"), path.clone()))
             });
-            programs.collect::<Result<_>>().and_then(|programs| there(programs, name)).map(Left::Programs)
+            programs.collect::<Result<Programs>>().and_then(|programs| there(programs, name)).map(Left::Programs)
         }
     }
 }

@@ -201,7 +201,7 @@ impl Making<'_> {
 
     fn in_base(&mut self, build: &InBase, base: &mut Option<Container>, inside: &mut Inside) -> Result<Parts> {
         let commands = [&build.install[..], &build.build, &build.prune].concat();
-        let Some(ground) = base.as_mut().filter(|_| !commands.is_empty()) else {
+        let Some(ground) = base.as_ref().filter(|_| !commands.is_empty()) else {
             return self.as_it_is(build, base, inside);
         };
         let present = build.dependencies.as_ref().filter(|directory| self.directory.join(directory).is_dir());
@@ -278,12 +278,13 @@ impl Making<'_> {
 
     /// By a program of this machine; what it leaves is a payload, or lies among the project's files.
     fn on_host(&mut self, local: &Local, build: &HostBuild, origin: Origin) -> Result<Container> {
+        let looked = self.looked;
         let place = Place::of(self.directory, self.fetch.cache)?;
         let left = host::build(build, self.directory, &place, self.fetch)?;
         let made = match left {
             Left::Archives(directory) => {
                 let archive = choose(&directory)?;
-                let of = Some((self.plan(), self.code()?));
+                let of = Some((&looked.plan, self.code()?));
                 payloads::archive(local, &archive, of, self.lock.as_mut(), origin, self.fetch)
             }
             Left::Programs(programs) => {

@@ -203,11 +203,9 @@ fn without_tool(record: &str) -> String {
         if OF_THE_TOOL.iter().any(|name| path.ends_with(&format!(".dist-info/{name}"))) {
             return None;
         }
-        Some(if path.starts_with("../../bin/") || path.starts_with("bin/") {
-            format!("{path},,")
-        } else {
-            line.to_owned()
-        })
+        // By pip as if the packages lay two directories deeper.
+        let script = path.strip_prefix("../../").unwrap_or(path);
+        Some(if script.starts_with("bin/") { format!("{script},,") } else { line.to_owned() })
     });
     let mut kept: Vec<String> = kept.collect();
     kept.sort();
@@ -282,7 +280,7 @@ mod tests {
     fn a_record_tells_nothing_of_the_machine() {
         let record =
             "b.dist-info/RECORD,,\n../../bin/b,sha256=x,3\nb.dist-info/INSTALLER,sha256=y,4\na.py,sha256=z,1\n";
-        assert_eq!(without_tool(record), "../../bin/b,,\na.py,sha256=z,1\nb.dist-info/RECORD,,\n");
+        assert_eq!(without_tool(record), "a.py,sha256=z,1\nb.dist-info/RECORD,,\nbin/b,,\n");
     }
 
     #[test]

@@ -113,6 +113,18 @@ fn a_configuration_is_read_as_docker_reads_it() {
         (vec!["/a".into()], "/w", "INT")
     );
     assert!(config(r#"{"Cmd":[1]}"#).unwrap_err().contains("expected a list of strings"));
+    let read = config(r#"{"Cmd":["a"],"cmd":["b"],"EXPOSEDPORTS":{"80/tcp":{}},"Volumes":{"/D":{}}}"#).unwrap();
+    assert_eq!((read.cmd, read.exposed_ports.len(), read.volumes.contains_key("/D")), (vec!["b".into()], 1, true));
+}
+
+#[test]
+fn a_manifest_is_read_as_docker_reads_it() {
+    let other = DIGEST.replace("e3b0", "0000");
+    let json = format!(
+        r#"{{"SchemaVersion":2,"Config":{{"Digest":"{DIGEST}","digest":"{other}"}},"Layers":[1],"layers":[{{"SIZE":7,"digest":"{DIGEST}"}}]}}"#
+    );
+    let Document::Manifest(manifest) = Document::parse(json.as_bytes(), "").unwrap() else { panic!("{json}") };
+    assert_eq!((manifest.config.digest.to_string(), manifest.layers[0].size), (other, 7));
 }
 
 #[test]

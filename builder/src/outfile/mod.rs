@@ -5,18 +5,20 @@
 //! holds the values of the application's environment, as what `docker save` writes does, and has the same permissions. What is no
 //! regular file (a pipe, a device, standard output) can't be replaced: the finished content is written into it.
 
+mod descriptor;
 mod resolve;
 
 use crate::cache::Cache;
 use crate::cleanup::TempFile;
 use anyhow::{Context, Result, bail, ensure};
+use descriptor::descriptor;
 use resolve::{Target, resolve};
 use rustix::fs::{OFlags, StatxAttributes};
 use rustix::io::Errno;
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io::{self, IsTerminal, Seek, SeekFrom};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -184,7 +186,7 @@ enum Kind {
     /// A device, or a pipe with a name.
     Special,
     /// What is open already, by its number.
-    Descriptor(u32),
+    Descriptor(RawFd),
 }
 
 impl Place {
@@ -271,31 +273,6 @@ fn open(path: &Path) -> Result<File> {
     }
 }
 
-/// A descriptor of this process once more, with its place in the file.
-fn descriptor(number: u32) -> Result<File> {
-    let flags = open_flags(number).with_context(|| format!("look at descriptor {number}"))?;
-    ensure!(flags & OFlags::RWMODE != OFlags::RDONLY, "it is open for reading only");
-    let again = match number {
-        1 => io::stdout().as_fd().try_clone_to_owned().map(File::from),
-        2 => io::stderr().as_fd().try_clone_to_owned().map(File::from),
-        _ => File::options().append(true).open(format!("/proc/self/fd/{number}")),
-    };
-    let file = again.with_context(|| format!("open descriptor {number}"))?;
-    // Rust's runtime opens /dev/null for both ways in place of a standard descriptor that is closed.
-    let metadata = file.metadata().with_context(|| format!("look at descriptor {number}"))?;
-    let closed = number < 3 && flags & OFlags::RWMODE == OFlags::RDWR && Identity::of(&metadata) == Identity::Null;
-    ensure!(!closed, "it is closed: name a file, or send it into a pipe");
-    Ok(file)
-}
-
-/// How a descriptor was opened (proc_pid_fdinfo(5)).
-fn open_flags(number: u32) -> Result<OFlags> {
-    let text = fs::read_to_string(format!("/proc/self/fdinfo/{number}"))?;
-    let flags =
-        text.lines().find_map(|line| line.strip_prefix("flags:")).map(|flags| u32::from_str_radix(flags.trim(), 8));
-    Ok(OFlags::from_bits_retain(flags.context("it has no flags")??))
-}
-
 /// A file that is being written. It is not there, or as it was, until [`OutFile::commit`].
 #[derive(Debug)]
 pub struct OutFile {
@@ -357,7 +334,7 @@ fn copy(mut file: File, mut to: &File) -> Result<()> {
     }
     file.rewind().context("go to the start")?;
     match io::copy(&mut file, &mut to) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => bail!("whoever reads it went away before the end"),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => bail!("its reader went away before the end"),
         copied => copied.context("write it")?,
     };
     if is_block {

@@ -4,17 +4,18 @@ use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::io;
+use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Links that lead to links: Linux's own limit (path_resolution(7)).
 const MAX_LINKS: usize = 40;
-/// Whoever may write to a directory may not remove what others have in it (inode(7), "sticky bit").
+/// Users may not remove what others have in the directory (inode(7), "sticky bit").
 const STICKY: u32 = 0o1000;
 const WRITABLE_FOR_ALL: u32 = 0o002;
 /// The descriptor of standard output.
-const STDOUT: u32 = 1;
+const STDOUT: RawFd = 1;
 
 /// What a path leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub(super) enum Target {
     /// A name in a directory, neither of which is a link. There may be nothing of that name yet.
     Name(PathBuf, OsString),
     /// A descriptor of this process: `-`, `/dev/stdout`, or what a shell makes of `>(…)`.
-    Descriptor(u32),
+    Descriptor(RawFd),
 }
 
 /// Follows links.
@@ -49,7 +50,8 @@ pub(super) fn resolve(given: &Path) -> Result<Target> {
             Err(error) => return Err(error).with_context(|| format!("look for the directory {}", parent.display())),
         };
         if own.as_ref() == Some(&directory)
-            && let Some(number) = name.to_str().and_then(|name| name.parse().ok())
+            && let Some(number) =
+                name.to_str().and_then(|name| name.parse::<RawFd>().ok()).filter(|number| *number >= 0)
         {
             return Ok(Target::Descriptor(number));
         }

@@ -8,6 +8,7 @@ use crate::cache::no_room;
 use crate::compression::{Compression, sniff_reader};
 use crate::digest::Digest;
 use crate::flatten::{Content, Layer, path};
+use crate::json;
 use crate::manifest::ImageConfig;
 use crate::platform::Platform;
 use crate::tarball::reader::Reader;
@@ -20,10 +21,9 @@ use std::path::Path;
 
 /// One image of `manifest.json` (Docker image specification v1.2, "Combined Image JSON + Filesystem Changeset Format").
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
 struct Image {
     config: String,
-    #[serde(default)]
+    #[serde(default, rename = "repotags")]
     repo_tags: Option<Vec<String>>,
     layers: Vec<String>,
 }
@@ -154,7 +154,7 @@ pub(super) fn read_images(
     tag: Option<&str>,
     platform: Platform,
 ) -> Result<Container> {
-    let images: Vec<Image> = serde_json::from_slice(&LIST.read_blob(manifest)?).context("read manifest.json")?;
+    let images: Vec<Image> = json::read(&LIST.read_blob(manifest)?).context("read manifest.json")?;
     let image = choose(&images, tag)?;
     let member = |name: &str| {
         let found = files(&String::from_utf8_lossy(&clean(name.as_bytes())))?;

@@ -5,6 +5,7 @@ use crate::blob::Blob;
 use crate::bounded::{Bound, CONFIGURATION, LIST, MANIFEST};
 use crate::digest::Digest;
 use crate::flatten::{Content, Layer};
+use crate::json;
 use crate::manifest::{Descriptor, Document, ImageConfig, Index, Manifest, check_layer_type};
 use crate::platform::Platform;
 use anyhow::{Context, Result, bail, ensure};
@@ -43,7 +44,7 @@ fn open(path: &Path) -> Result<Option<Blob>> {
 /// As [`read_directory`].
 pub fn read(files: &Files<'_>, tag: Option<&str>, platform: Platform) -> Result<Container> {
     let index = files("index.json")?.context("it has no index.json, so it is not an OCI layout")?;
-    let index: Index = serde_json::from_slice(&LIST.read_blob(&index)?).context("read index.json")?;
+    let index: Index = json::read(&LIST.read_blob(&index)?).context("read index.json")?;
     let (digest, manifest) = find(files, &index, tag, platform)?;
     let config = ImageConfig::parse(&verified(files, &manifest.config, CONFIGURATION)?, platform)?;
     let diff_ids = config.diff_ids(manifest.layers.len())?;

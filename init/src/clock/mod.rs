@@ -19,6 +19,7 @@ use crate::sys::clock::{discipline_clock, step_clock};
 use crate::{debug, info, sys};
 use anyhow::Context;
 use discipline::{Clocks, Discipline, Opinion, Sample, Steering, Verdict};
+use nix::unistd::Pid;
 use pool::Lookup;
 use ptp::Ptp;
 use rustix::time::{ClockId, Timespec, clock_gettime};
@@ -115,10 +116,11 @@ impl Clock {
         self.round_ends.or(lookup).or(self.next)
     }
 
-    /// Asks nobody any more: the machine ends, and shall not wait for a name server. Gives up a lookup that is under way.
-    pub fn stop(&mut self) {
-        self.lookup = None;
+    /// Asks nobody any more: the machine ends, and shall not wait for a name server. Gives the child of a
+    /// lookup that is under way.
+    pub fn stop(&mut self) -> Option<Pid> {
         self.stopped = true;
+        self.lookup.take().map(|lookup| lookup.child)
     }
 
     /// Something arrived on a socket.

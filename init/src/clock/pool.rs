@@ -29,7 +29,8 @@ const RECORD: usize = 16;
 #[derive(Debug)]
 pub struct Lookup {
     pipe: OwnedFd,
-    child: Pid,
+    /// Who looks.
+    pub child: Pid,
     /// Until when the child may take.
     pub deadline: Instant,
     bytes: Vec<u8>,

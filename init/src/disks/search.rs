@@ -7,6 +7,7 @@ use crate::error;
 use crate::log::OrWarn;
 use anyhow::{Context, Result};
 use initramfs::guid::Guid;
+use nix::unistd::Pid;
 use std::io::Write;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
@@ -90,6 +91,11 @@ impl Search {
         })
     }
 
+    /// The disks that have not answered yet.
+    pub fn reading(&self) -> impl Iterator<Item = &str> {
+        self.looks.iter().filter(|look| matches!(look.state, State::Reading { .. })).map(|look| look.disk.as_str())
+    }
+
     /// Hears what was found.
     pub fn on_event(&mut self) {
         let mut changed = Vec::new();
@@ -136,7 +142,7 @@ impl Search {
                 && since.elapsed() >= PATIENCE
             {
                 *is_told = true;
-                error!("disks: {disk} has not answered for {} s: nothing waits for it", PATIENCE.as_secs());
+                error!("disks: {disk} has not answered for {} s", PATIENCE.as_secs());
             }
         }
     }
@@ -160,9 +166,9 @@ impl Search {
     }
 
     /// The children that are still at it.
-    pub fn into_children(self) -> impl Iterator<Item = Errand> {
+    pub fn into_children(self) -> impl Iterator<Item = Pid> {
         self.looks.into_iter().filter_map(|look| match look.state {
-            State::Reading { errand, .. } => Some(errand),
+            State::Reading { errand, .. } => Some(errand.pid),
             State::Read(_) => None,
         })
     }

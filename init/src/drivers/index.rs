@@ -2,12 +2,13 @@
 
 use super::glob;
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// The indexes as they lie beside the modules. They are read when a device asks, and not kept: in the initramfs they
-/// are in memory already.
+/// The indexes as they lie beside the modules. They are read when a device asks, and kept for no longer than the
+/// boot: in the initramfs they are in memory already.
 #[derive(Debug, Default)]
 pub struct Texts {
     alias: String,
@@ -30,13 +31,29 @@ impl Texts {
     }
 }
 
-/// modules.alias, modules.dep and modules.softdep, read. It points into their texts: a boot has no time to copy
-/// thousands of lines of which it needs a handful.
-#[derive(Debug, Default)]
+/// modules.alias, modules.dep and modules.softdep, each read when it is first asked. It points into their texts: a
+/// boot has no time to copy thousands of lines of which it needs a handful.
+#[derive(Debug)]
 pub struct Index<'text> {
-    aliases: Vec<(&'text str, &'text str)>,
-    modules: BTreeMap<Cow<'text, str>, Module<'text>>,
-    soft: BTreeMap<Cow<'text, str>, &'text str>,
+    aliases: Lazy<'text, Vec<(&'text str, &'text str)>>,
+    modules: Lazy<'text, BTreeMap<Cow<'text, str>, Module<'text>>>,
+    soft: Lazy<'text, BTreeMap<Cow<'text, str>, &'text str>>,
+}
+
+#[derive(Debug)]
+struct Lazy<'text, T> {
+    text: &'text str,
+    read: OnceCell<T>,
+}
+
+impl<'text, T> Lazy<'text, T> {
+    fn of(text: &'text str) -> Self {
+        Lazy { text, read: OnceCell::new() }
+    }
+
+    fn get(&self, read: impl FnOnce(&'text str) -> T) -> &T {
+        self.read.get_or_init(|| read(self.text))
+    }
 }
 
 /// A module's file and the files of what it depends on, as modules.dep gives them: relative to the release's
@@ -56,44 +73,52 @@ impl<'text> Module<'text> {
 }
 
 impl<'text> Index<'text> {
-    /// Reads the three indexes. A line that is none of their kind is passed over, as kmod does.
+    /// The three indexes. A line that is none of their kind is passed over, as kmod does.
     #[must_use]
     pub fn parse(alias: &'text str, dep: &'text str, softdep: &'text str) -> Self {
-        let aliases = alias.lines().filter_map(|line| line.strip_prefix("alias ")?.rsplit_once(' '));
-        let modules = dep.lines().filter_map(|line| {
-            let (file, needs) = line.split_once(':')?;
-            Some((name_of(file), Module { file, needs }))
-        });
-        let soft = softdep.lines().filter_map(|line| {
-            let (name, order) = line.strip_prefix("softdep ")?.split_once(' ')?;
-            Some((canonical(name), order))
-        });
-        Index { aliases: aliases.collect(), modules: modules.collect(), soft: soft.collect() }
+        Index { aliases: Lazy::of(alias), modules: Lazy::of(dep), soft: Lazy::of(softdep) }
     }
 
     /// The modules that say they drive `modalias`.
     pub fn candidates(&self, modalias: &str) -> impl Iterator<Item = Cow<'text, str>> {
         let claims = move |(pattern, _): &&(&str, &str)| glob::matches(pattern.as_bytes(), modalias.as_bytes());
-        self.aliases.iter().filter(claims).map(|(_, module)| canonical(module))
+        let read = |text: &'text str| {
+            text.lines().filter_map(|line| line.strip_prefix("alias ")?.rsplit_once(' ')).collect::<Vec<_>>()
+        };
+        self.aliases.get(read).iter().filter(claims).map(|(_, module)| canonical(module))
     }
 
     /// A module by its name.
     #[must_use]
     pub fn module(&self, name: &str) -> Option<Module<'text>> {
-        self.modules.get(canonical(name).as_ref()).copied()
+        let modules = self.modules.get(|text| {
+            let module = |line: &'text str| {
+                let (file, needs) = line.split_once(':')?;
+                Some((name_of(file), Module { file, needs }))
+            };
+            text.lines().filter_map(module).collect()
+        });
+        modules.get(canonical(name).as_ref()).copied()
     }
 
     /// What should be there before a module though it does not link against it (`softdep … pre:`, modprobe.d(5)).
     /// What comes after a module (`post:`) is not loaded: no driver of a machine asks for it.
     pub fn wanted_before(&self, name: &str) -> impl Iterator<Item = Cow<'text, str>> {
-        let order = self.soft.get(name).copied().unwrap_or_default();
+        let soft = self.soft.get(|text| {
+            let order = |line: &'text str| {
+                let (name, order) = line.strip_prefix("softdep ")?.split_once(' ')?;
+                Some((canonical(name), order))
+            };
+            text.lines().filter_map(order).collect()
+        });
+        let order = soft.get(name).copied().unwrap_or_default();
         let before = order.split_ascii_whitespace().skip_while(|word| *word != "pre:").skip(1);
         before.take_while(|word| *word != "post:").map(canonical)
     }
 }
 
-/// The aliases in modules.builtin.modinfo, `MODULE.KEY=VALUE` entries ended by a NUL each: what is built into the kernel
-/// drives them.
+/// The aliases in modules.builtin.modinfo, `MODULE.KEY=VALUE` entries ended by a NUL each: what is built into the
+/// kernel drives them.
 pub fn built_in_aliases(modinfo: &str) -> impl Iterator<Item = &str> {
     modinfo.split('\0').filter_map(|entry| entry.split_once('.')?.1.strip_prefix("alias="))
 }

@@ -4,6 +4,7 @@
 //! delays nothing but itself. Once the application runs, the door is closed ([`Drivers::finish`]).
 
 pub mod cmdline;
+mod complaints;
 pub mod devices;
 pub mod glob;
 pub mod index;
@@ -14,16 +15,17 @@ pub mod modprobe;
 pub mod plan;
 mod probes;
 
-use crate::errand::Errand;
 use crate::log::OrWarn;
-use crate::{debug, error, info, sys, warn};
+use crate::{debug, error, info, warn};
 use anyhow::Context;
 use cmdline::Cmdline;
-use devices::{Device, Undriven};
+use devices::Device;
 use index::{Index, Texts};
 use initramfs::modules::EXPECTED;
 use insert::Step;
 use loader::Loader;
+use lock::Lock;
+use nix::unistd::Pid;
 use plan::Chain;
 use probes::Probes;
 use std::borrow::Cow;
@@ -32,12 +34,7 @@ use std::fs;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
-
-/// How long after the last module, or the last device that a driver took, the kernel is locked against further modules.
-const REST: Duration = Duration::from_secs(1);
-/// When it is locked after the launch at the latest, whatever appears meanwhile.
-const LONGEST_UNREST: Duration = Duration::from_secs(30);
+use std::time::Instant;
 
 /// Most modaliases that are remembered: an application that makes devices of its own, by uinput, makes any number.
 const MOST_SEEN: usize = 1024;
@@ -62,19 +59,12 @@ pub struct Drivers {
     in_order: BTreeSet<String>,
     /// What the kernel refused: the module, and why.
     failed: Vec<(String, String)>,
+    /// The indexes, kept until the application runs: most devices appear before.
+    texts: Option<Texts>,
+    is_launched: bool,
     loaders: Vec<Loader>,
     probes: Probes,
-    lock: Option<Lock>,
-    locked: bool,
-}
-
-/// That the kernel is to be locked against further modules.
-#[derive(Debug)]
-struct Lock {
-    /// When, if nothing more happens.
-    at: Instant,
-    /// When in any case.
-    at_last: Instant,
+    lock: Lock,
 }
 
 impl Drivers {
@@ -130,7 +120,7 @@ impl Drivers {
             }
             "bind" | "remove" => {
                 self.probes.end(&devpath);
-                self.postpone_lock();
+                self.lock.postpone();
             }
             _ => {}
         }
@@ -151,11 +141,11 @@ impl Drivers {
         if new.is_empty() && file_systems.is_empty() {
             return;
         }
-        let texts = Texts::read(&self.directory);
+        let texts = self.take_texts();
         let index = texts.index();
         let mut wanted = BTreeSet::new();
         for modalias in new {
-            if self.locked {
+            if matches!(self.lock, Lock::Locked(_)) {
                 self.tell_locked_out(&index, &modalias);
             }
             let names = self.claiming(&index, &modalias);
@@ -168,10 +158,15 @@ impl Drivers {
             self.seen.insert(modalias, !names.is_empty());
             wanted.extend(names);
         }
-        if !self.locked {
+        if self.lock.is_open() {
             wanted.extend(file_systems.iter().flat_map(|name| self.named(&index, &format!("fs-{name}"))));
             self.load(&index, &wanted);
         }
+        self.texts = Some(texts).filter(|_| !self.is_launched);
+    }
+
+    fn take_texts(&mut self) -> Texts {
+        self.texts.take().unwrap_or_else(|| Texts::read(&self.directory))
     }
 
     fn load(&mut self, index: &Index<'_>, names: &BTreeSet<String>) {
@@ -236,6 +231,12 @@ impl Drivers {
         self.probes.is_any_begun() || !self.loaders.is_empty()
     }
 
+    /// What may still bring a disk, each with a sentence: a device that a driver is at, a module that is loading.
+    pub fn pending_disks(&self) -> impl Iterator<Item = String> {
+        let hung = self.loaders.iter().flat_map(Loader::hung).map(|name| format!("module {name} is still loading"));
+        self.probes.described(|kind| kind != NETWORK_CARD).chain(hung)
+    }
+
     /// What to wait on.
     pub fn files(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.loaders.iter().map(|loader| loader.errand.as_fd())
@@ -244,7 +245,12 @@ impl Drivers {
     /// When [`Drivers::on_time`] wants to be called next.
     #[must_use]
     pub fn wake(&self) -> Option<Instant> {
-        self.loaders.iter().filter_map(Loader::due).chain(self.probes.wake()).chain(self.lock_due()).min()
+        self.loaders
+            .iter()
+            .filter_map(Loader::due)
+            .chain(self.probes.wake())
+            .chain(self.lock.due(self.is_at_rest()))
+            .min()
     }
 
     /// Names what hangs.
@@ -259,7 +265,7 @@ impl Drivers {
             }
         }
         self.probes.on_time();
-        self.lock_if_due();
+        self.lock.lock_if_due(self.is_at_rest(), &self.directory);
     }
 
     /// Hears of modules that are loaded, or that did not load.
@@ -274,7 +280,7 @@ impl Drivers {
             is_any_over = true;
         }
         if is_any_over {
-            self.postpone_lock();
+            self.lock.postpone();
         }
         self.notice_loaded();
     }
@@ -285,89 +291,32 @@ impl Drivers {
         }
     }
 
-    /// The children that still load modules, at the end of the machine, which locks nothing any more.
-    pub fn take_children(&mut self) -> impl Iterator<Item = Errand> {
-        self.lock = None;
-        std::mem::take(&mut self.loaders).into_iter().map(|loader| loader.errand)
+    /// The machine ends: nothing more is loaded or locked. Gives the children that still do either.
+    pub fn end(&mut self) -> impl Iterator<Item = Pid> {
+        let lock = match std::mem::replace(&mut self.lock, Lock::MachineEnds) {
+            Lock::Locked(child) => Some(child),
+            _ => None,
+        };
+        std::mem::take(&mut self.loaders).into_iter().map(|loader| loader.errand.pid).chain(lock)
     }
 
     /// Begins to load what applications expect of any machine and `further` modules. Unless further ones may be loaded
     /// `late`, for the machine's life, the kernel is locked against them and their files are freed as soon as loading has
-    /// come to rest: a driver that is loaded may bring devices that need others.
+    /// come to rest.
     pub fn finish(&mut self, further: &[&str], late: bool) {
-        let texts = Texts::read(&self.directory);
+        self.is_launched = true;
+        let texts = self.take_texts();
         let names = EXPECTED.iter().chain(further).map(|name| (*name).to_owned()).collect();
         self.load(&texts.index(), &names);
-        let now = Instant::now();
-        self.lock = (!late).then(|| Lock { at: now + REST, at_last: now + LONGEST_UNREST });
+        if !late {
+            self.lock.close_at_rest();
+        }
         // What was looked up before the lock is not told again after it.
         self.failed = Vec::new();
     }
 
-    /// Something has been loaded, or a driver has taken a device: more may follow.
-    fn postpone_lock(&mut self) {
-        self.lock.iter_mut().for_each(|lock| lock.at = Instant::now() + REST);
-    }
-
-    /// When the kernel is to be locked, as things are now.
-    fn lock_due(&self) -> Option<Instant> {
-        let is_at_rest = !self.is_loading() && self.probes.wake().is_none();
-        self.lock.as_ref().map(|lock| if is_at_rest { lock.at.min(lock.at_last) } else { lock.at_last })
-    }
-
-    fn lock_if_due(&mut self) {
-        if self.lock_due().is_some_and(|due| Instant::now() >= due) {
-            self.lock = None;
-            // Freeing the files takes its time.
-            let child = sys::fork(|| {
-                lock::lock(&self.directory);
-                0
-            });
-            self.locked = child.or_warn("drivers").is_some();
-        }
-    }
-
-    /// Why a disk or a network may be missing, one line each: devices that nobody drives or that do not answer, modules
-    /// that did not load.
-    #[must_use]
-    pub fn complaints(&self) -> Vec<String> {
-        let texts = Texts::read(&self.directory);
-        let index = texts.index();
-        let undriven = devices::undriven().into_iter().map(|device| self.complaint(&index, &device));
-        let failed = self.failed.iter().map(|(_, reason)| reason.clone());
-        undriven.chain(self.probes.described()).chain(failed).collect()
-    }
-
-    fn complaint(&self, index: &Index<'_>, device: &Undriven) -> String {
-        let Undriven { kind, address, modalias } = device;
-        let ids = devices::pci_ids(modalias).map_or_else(String::new, |ids| format!(" [{ids}]"));
-        let candidates: Vec<_> = index.candidates(modalias).collect();
-        let why = match candidates.as_slice() {
-            [] => "no module for it is packed".to_owned(),
-            [name, ..] if self.cmdline.blacklists(name) => format!("{name} is blacklisted on the command line"),
-            [name, ..] if self.failed.iter().any(|(failed, _)| failed == name) => format!("{name} did not load"),
-            [name, ..] => format!("{name} did not take it"),
-        };
-        format!("no driver for the {kind} {address}{ids}: {why} ({modalias})")
-    }
-
-    /// A device that was plugged in needs a module that may no longer be loaded.
-    fn tell_locked_out(&self, index: &Index<'_>, modalias: &str) {
-        let missing = |name: &str| !Path::new("/sys/module").join(name).exists();
-        let candidates: Vec<_> = index.candidates(modalias).collect();
-        let what = devices::kind(modalias).unwrap_or("device");
-        if let Some(module) = candidates.iter().find(|name| missing(name)) {
-            error!(
-                "drivers: {what} {modalias} needs {module}, and no more modules may be loaded: build with --late-modules"
-            );
-        } else if candidates.is_empty() && devices::kind(modalias).is_some() && !self.is_built_in(modalias) {
-            error!("drivers: no driver for the {what} that was plugged in: no module for it is packed ({modalias})");
-        }
-    }
-
-    fn is_built_in(&self, modalias: &str) -> bool {
-        let modinfo = fs::read_to_string(self.directory.join("modules.builtin.modinfo")).unwrap_or_default();
-        index::built_in_aliases(&modinfo).any(|pattern| glob::matches(pattern.as_bytes(), modalias.as_bytes()))
+    fn is_at_rest(&self) -> bool {
+        !self.is_loading() && self.probes.wake().is_none()
     }
 
     /// The modules that claim an alias, without those that the user forbids.
@@ -398,24 +347,5 @@ mod tests {
         let list = "nodev\tsysfs\nnodev\ttmpfs\n\text4\n";
         assert!(lists_file_system(list, "tmpfs") && lists_file_system(list, "ext4"));
         assert!(!lists_file_system(list, "ext"));
-    }
-
-    #[test]
-    fn a_device_without_driver_is_told_with_its_ids_and_the_reason() {
-        let modalias = "pci:v00001000d00000012sv00000000sd00001000bc01sc00i00";
-        let device = Undriven {
-            kind: "storage controller",
-            address: "pci 0000:00:04.0".to_owned(),
-            modalias: modalias.to_owned(),
-        };
-        let told = |drivers: &Drivers, alias: &str| drivers.complaint(&Index::parse(alias, "", ""), &device);
-        let drivers = Drivers::default();
-        let start = "no driver for the storage controller pci 0000:00:04.0 [1000:0012]: ";
-        assert_eq!(told(&drivers, ""), format!("{start}no module for it is packed ({modalias})"));
-        let alias = "alias pci:v00001000d00000012sv*sd*bc*sc*i* sym53c8xx\n";
-        assert_eq!(told(&drivers, alias), format!("{start}sym53c8xx did not take it ({modalias})"));
-        let failed = vec![("sym53c8xx".to_owned(), "load module".to_owned())];
-        let drivers = Drivers { failed, ..Drivers::default() };
-        assert_eq!(told(&drivers, alias), format!("{start}sym53c8xx did not load ({modalias})"));
     }
 }

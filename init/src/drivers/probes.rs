@@ -12,7 +12,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long a device may take to answer its driver, until the console names it and nothing waits for it any more.
+/// How long a device may take to answer its driver, until the console names it. Nothing but the search for the root
+/// waits for it any more.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long after its module is loaded a driver may take to begin with a device; one that has not, will not.
 const BEGIN: Duration = Duration::from_secs(1);
@@ -104,16 +105,16 @@ impl Probes {
                 if now >= probe.since + PATIENCE {
                     probe.is_hung = true;
                     let seconds = PATIENCE.as_secs();
-                    error!("drivers: {} for {seconds} s: nothing waits for it", describe(devpath, probe));
+                    error!("drivers: {} for {seconds} s", describe(devpath, probe));
                 }
             }
             true
         });
     }
 
-    /// The devices that drivers are at, for a message, each with a sentence.
-    pub(super) fn described(&self) -> impl Iterator<Item = String> {
-        let begun = self.0.iter().filter(|(devpath, _)| driver(devpath).is_some());
+    /// The devices of some kinds that drivers are at, for a message, each with a sentence.
+    pub(super) fn described(&self, is_meant: impl Fn(&str) -> bool) -> impl Iterator<Item = String> {
+        let begun = self.0.iter().filter(move |(devpath, probe)| is_meant(probe.kind) && driver(devpath).is_some());
         begun.map(|(devpath, probe)| describe(devpath, probe))
     }
 }

@@ -10,6 +10,7 @@ use crate::cgroup;
 use crate::console::Ends;
 use crate::errand::Errand;
 use crate::machine::Machine;
+use crate::root::Root;
 use crate::{info, warn};
 use anyhow::{Context, Result, anyhow, bail};
 use child::Launch;
@@ -18,6 +19,7 @@ use initramfs::image::Image;
 use nix::unistd::Pid;
 use rustix::fs::Uid;
 use std::ffi::CString;
+use std::fs::File;
 use std::io::{PipeWriter, Write};
 use std::time::Duration;
 use user::Credentials;
@@ -35,6 +37,9 @@ const LONGEST_WORDS: usize = 8 << 10;
 /// it is asked to stop as any other.
 const START: Duration = Duration::from_secs(1);
 
+/// How long it may take to start until the console says so.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Starts the entrypoint in the image's root, and returns once it runs.
 ///
 /// # Errors
@@ -42,7 +47,9 @@ const START: Duration = Duration::from_secs(1);
 pub fn launch(machine: &mut Machine, image: &Image) -> Result<Pid> {
     let program = image.argv.first().context("the image names no program")?;
     let ends = machine.console.connect()?;
-    let errand = prepare_and_start(machine, image, program, ends)?;
+    let line =
+        format!("launch: {program} has not started for {} s: the root's disk may not answer", PATIENCE.as_secs());
+    let errand = start(machine, image, program, ends)?.remind_after(PATIENCE, line);
     let pid = errand.pid;
     machine.watch(pid);
     // The child's last words come through a pipe that closes by itself when the program starts.
@@ -54,8 +61,36 @@ pub fn launch(machine: &mut Machine, image: &Image) -> Result<Pid> {
     Ok(pid)
 }
 
-fn prepare_and_start(machine: &Machine, image: &Image, program: &str, ends: Ends) -> Result<Errand> {
+/// PID 1 reads nothing from the root, whose disk may not answer any more: its child does.
+fn start(machine: &mut Machine, image: &Image, program: &str, ends: Ends) -> Result<Errand> {
+    let names = machine.names_to_write();
     let root = machine.root.as_ref().context("there is no root to launch from")?;
+    let group = cgroup::entrance();
+    let child = |mut words: PipeWriter| {
+        // Init's hook ends the machine where it runs as PID 1, which this child may be, too.
+        drop(std::panic::take_hook());
+        names.apply(root);
+        let launch = prepare(root, image, program, names.hostname(), ends, group);
+        let Err(error) = launch.and_then(|launch| launch.run());
+        // If even that fails, the exit status alone must tell.
+        let _ = write!(words, "{error:#}");
+        CANNOT_RUN
+    };
+    let started = match image.pid1 {
+        true => Errand::start_as_pid1(LONGEST_WORDS, child),
+        false => Errand::start(LONGEST_WORDS, child),
+    };
+    started.with_context(|| format!("entrypoint {program}"))
+}
+
+fn prepare<'a>(
+    root: &'a Root,
+    image: &'a Image,
+    program: &str,
+    hostname: &str,
+    ends: Ends,
+    group: Option<File>,
+) -> Result<Launch<'a>> {
     // Only a name cannot do without them; Docker passes over what it cannot read, too.
     let database = |path| match root.read_file(path, LONGEST_DATABASE) {
         Err(error) if !user::has_names(&image.user) => {
@@ -66,37 +101,21 @@ fn prepare_and_start(machine: &Machine, image: &Image, program: &str, ends: Ends
     };
     let credentials = Credentials::resolve(&image.user, &database("/etc/passwd")?, &database("/etc/group")?)
         .map_err(|reason| anyhow!("user {:?} of the image: {reason}", image.user))?;
-    let mut environment = environment(image, &credentials, machine.names().hostname());
+    let mut environment = environment(image, &credentials, hostname);
     if image.pid1 && systemd::is_named(program, root) {
         systemd::announce_container(&mut environment);
     }
     own(&ends, &credentials).context("give the application its standard output")?;
-    let launch = Launch {
+    Ok(Launch {
         root,
         ends,
-        group: cgroup::entrance(),
+        group,
         candidates: candidates(program, &environment)?,
         argv: c_strings(&image.argv)?,
         envp: c_strings(&environment)?,
         credentials,
         image,
-    };
-    let child = |words| run(&launch, words);
-    let started = match image.pid1 {
-        true => Errand::start_as_pid1(LONGEST_WORDS, child),
-        false => Errand::start(LONGEST_WORDS, child),
-    };
-    started.with_context(|| format!("entrypoint {program}"))
-}
-
-/// In the child: becomes the program, or says why it cannot.
-fn run(launch: &Launch<'_>, mut words: PipeWriter) -> i32 {
-    // Init's hook ends the machine where it runs as PID 1, which this child may be, too.
-    drop(std::panic::take_hook());
-    let Err(error) = launch.run();
-    // If even that fails, the exit status alone must tell.
-    let _ = write!(words, "{error:#}");
-    CANNOT_RUN
+    })
 }
 
 /// The image's environment, and what Docker adds where the image has none of it.

@@ -7,6 +7,7 @@ use crate::power::Asked;
 use crate::root::Root;
 use crate::{debug, warn};
 use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::io::Errno;
 use rustix::process::{WaitOptions, WaitStatus, wait};
@@ -88,7 +89,7 @@ impl Machine {
             }
         };
         let errand = self.errand.take();
-        errand.iter().filter(|errand| !errand.is_over()).for_each(|errand| self.abandon(errand));
+        errand.iter().filter(|errand| !errand.is_over()).for_each(|errand| self.abandon(errand.pid));
         outcome.map(|()| errand.filter(Errand::is_over).map(Errand::into_report))
     }
 
@@ -113,7 +114,7 @@ impl Machine {
         let errand = self.errand.take().context("there is no child to hear")?;
         match asked {
             Some(asked) if !errand.is_over() => {
-                self.abandon(&errand);
+                self.abandon(errand.pid);
                 Err(asked.into())
             }
             _ => {
@@ -124,16 +125,21 @@ impl Machine {
     }
 
     /// Ends a child whose report is not wanted any more. Its end is not waited for.
-    pub fn abandon(&mut self, errand: &Errand) {
-        errand.kill();
-        self.children.abandoned.push(errand.pid);
+    pub fn abandon(&mut self, child: Pid) {
+        // It may have ended by itself. Nobody else has its number before it is reaped, which happens here only.
+        let _ = kill(child, Signal::SIGKILL);
+        self.children.abandoned.push(child);
     }
 
-    /// Ends the children that look for drivers and disks.
+    /// Ends init's own children: those that look for disks, load modules, prepare cards and swap, ask for time servers.
+    /// None is started any more.
     pub fn abandon_all(&mut self) {
         self.end_search();
-        let loaders: Vec<Errand> = self.drivers.take_children().collect();
-        loaders.iter().for_each(|child| self.abandon(child));
+        let mut children: Vec<Pid> = self.drivers.end().collect();
+        children.extend(self.network.end_preparations());
+        children.extend(self.swap.stop());
+        children.extend(self.clock.stop());
+        children.into_iter().for_each(|child| self.abandon(child));
     }
 
     /// How the watched process ended, if it has.

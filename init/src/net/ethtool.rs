@@ -9,6 +9,7 @@ use rustix::net::netlink::GENERIC;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 /// ENA's entries of transmit queues have 128 bytes unless asked otherwise: with 96 of them for headers, the card drops
 /// each packet whose headers are longer, as those of IPv6 with timestamps and selective acknowledgments are. Entries of
@@ -29,6 +30,9 @@ const RINGS_HEADER: u16 = 1;
 const HEADER_DEV_NAME: u16 = 2;
 const RINGS_TX_PUSH_BUF_LEN: u16 = 15;
 
+/// How long a card may take to be reset until the console names it. The kernel configures no other card meanwhile.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// What must be set before a card is switched on: it is being done by a child, for the driver resets the card, where it
 /// is over. Most cards need nothing.
 pub(super) fn prepare(card: &str) -> Option<Errand> {
@@ -45,7 +49,8 @@ pub(super) fn prepare(card: &str) -> Option<Errand> {
         enlarge();
         0
     });
-    errand.with_context(|| format!("network: {card}")).or_warn("tx-push-buf-len")
+    let line = format!("network: {card} has not answered for {} s: it is being reset", PATIENCE.as_secs());
+    Some(errand.with_context(|| format!("network: {card}")).or_warn("tx-push-buf-len")?.remind_after(PATIENCE, line))
 }
 
 fn enlarge_push_buffer(card: &str) -> Result<()> {

@@ -24,6 +24,7 @@ use ipv6::Ipv6;
 use link::Links;
 use names::Told;
 use news::{Listener, News};
+use nix::unistd::Pid;
 use std::fs;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -158,6 +159,11 @@ impl Network {
         }
     }
 
+    /// The machine ends. Gives the children that prepare cards.
+    pub fn end_preparations(&mut self) -> impl Iterator<Item = Pid> {
+        std::mem::take(&mut self.prepared).into_iter().map(|(_, errand)| errand.pid)
+    }
+
     /// The sockets to wait on.
     pub fn sockets(&self) -> impl Iterator<Item = (Socket, BorrowedFd<'_>)> {
         let news = self.news.iter().map(|news| (Socket::News, news.as_fd()));
@@ -175,12 +181,14 @@ impl Network {
     pub fn wake(&self) -> Option<Instant> {
         let report = (!self.told).then_some(settle::PATIENCE);
         let nics = self.nics.iter().flat_map(|nic| [nic.ipv4.wake(), nic.ipv6.wake()]);
-        self.start.checked_add(nics.chain(report).min()?)
+        let nics = nics.chain(report).min().and_then(|moment| self.start.checked_add(moment));
+        self.prepared.iter().filter_map(|(_, errand)| errand.wake()).chain(nics).min()
     }
 
     /// Does what is due.
     pub fn on_time(&mut self) {
         let now = self.start.elapsed();
+        self.prepared.iter_mut().for_each(|(_, errand)| errand.on_time());
         for number in 0..self.nics.len() {
             self.with(number, |Nic { card, ipv4, ipv6, .. }, links| {
                 let changed = ipv4.on_time(card, links, now);

@@ -29,7 +29,7 @@ pub struct Told {
 }
 
 /// The names of a machine.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
     hostname: String,
     domain: Option<String>,

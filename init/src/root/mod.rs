@@ -36,8 +36,8 @@ pub struct Root {
 }
 
 impl Root {
-    /// Mounts the squashed image of a partition, and what joins it with the writes. It may take as long as the disk takes:
-    /// it is for a child of init, whose mounts are init's.
+    /// Mounts the squashed image of a partition, what joins it with the writes, and all that belongs in and over it.
+    /// It may take as long as the disk takes: it is for a child of init, whose mounts are init's.
     ///
     /// # Errors
     /// The step that failed, with its device or directory.
@@ -45,19 +45,27 @@ impl Root {
         protect(partition).or_warn("root");
         mount("squashfs", partition, LOWER, MountFlags::RDONLY, "")?;
         writes::mount(image.overlay_mib)?;
-        if image.read_only { join_read_only(image) } else { join() }
+        if image.read_only {
+            join_read_only(image)?;
+        } else {
+            join()?;
+        }
+        let root = Root::open(image)?;
+        root.let_volumes_take_writes(&image.volumes);
+        mounts::share_with(&root.directory, !image.pid1)
     }
 
-    /// Opens what was mounted, with all that belongs in and over it.
+    fn open(image: &Image) -> Result<Self> {
+        let directory = open_directory(JOINED)?;
+        Ok(Root { directory, read_only: image.read_only, overlay_mib: image.overlay_mib })
+    }
+
+    /// Opens what a child has mounted, and puts it in the place of the initramfs. The disk is not read for that.
     ///
     /// # Errors
     /// The step that failed, with its directory.
-    pub fn open(image: &Image) -> Result<Self> {
-        let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = rustix::fs::open(JOINED, directory, Mode::empty()).context("open the image's root")?;
-        let root = Root { directory, read_only: image.read_only, overlay_mib: image.overlay_mib };
-        root.let_volumes_take_writes(&image.volumes);
-        mounts::share_with(&root.directory, !image.pid1)?;
+    pub fn enter(image: &Image) -> Result<Self> {
+        let root = Root::open(image)?;
         // Over the initramfs, as switch_root(8) does it: a program whose root is not the root of its mounts counts as
         // locked into a chroot, and the kernel lets it make no user namespaces.
         rustix::mount::mount_move(JOINED, "/").context("move the image's root over the initramfs")?;
@@ -218,8 +226,8 @@ fn join() -> Result<()> {
     mount_overlay(LOWER, &upper, &work, JOINED)
 }
 
-/// Mounts an overlay that keeps, of a file or directory whose owner, mode, times, attributes or name change, just that in
-/// its upper directory: what is written is memory. Content is copied there when a file is opened for writing.
+/// Mounts an overlay that keeps, of a file or directory whose owner, mode, times, attributes or name change, just
+/// that in its upper directory: what is written is memory. Content is copied there when a file is opened for writing.
 ///
 /// The kernel asks for layers that nobody else has prepared (Documentation/filesystems/overlayfs.rst): the upper one is
 /// new and empty, its attributes are hidden in the overlay, and the builder leaves them out of the image.

@@ -12,30 +12,35 @@ pub mod mark;
 pub mod volume;
 
 use crate::drivers::Drivers;
+use crate::errand::Errand;
 use crate::log::OrWarn;
-use crate::sys::{self, block};
+use crate::sys::block;
 use crate::{error, info, warn};
 use anyhow::{Context, Result};
 use initramfs::image::Swap;
 use initramfs::swap_mark;
 use mark::{Extent, Ours};
-use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::fs::OFlags;
 use rustix::process::WaitStatus;
 use std::ffi::CString;
 use std::fs::File;
-use std::io;
+use std::io::{self, PipeWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a kernel may have as modules that mapping and encrypting need.
 const MODULES: &[&str] = &["dm_mod", "dm_crypt", "xts", "ecb", "aesni_intel", "aes_generic"];
 
 /// The least right to the processor that a process can have (setpriority(2)).
 const LEAST: i32 = 19;
+
+/// How long disks may take to say whether they are the volume, until the console names the one that does not.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest report: a name for each disk.
+const LONGEST: usize = 64 << 10;
 
 /// A page, which is where the header of swap ends (`union swap_header` of `linux/swap.h`).
 const PAGE: usize = 4096;
@@ -50,6 +55,9 @@ const REFUSED: i32 = 4;
 pub struct SwapSpace {
     wanted: Option<Swap>,
     state: State,
+    /// The child that is at work, until it has found the volume, and when the console is to say that it has not. Its
+    /// report names the disks that it asks.
+    search: Option<(Errand, Instant)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +76,7 @@ impl SwapSpace {
     /// Swap as the image wants it; nothing happens yet.
     #[must_use]
     pub fn new(wanted: Option<Swap>) -> Self {
-        SwapSpace { wanted, state: State::Idle }
+        SwapSpace { wanted, state: State::Idle, search: None }
     }
 
     /// Starts to prepare the swap.
@@ -94,12 +102,31 @@ impl SwapSpace {
         }
     }
 
-    /// Ends a child that is at work: the machine ends. What it has begun to mark is still nobody's.
-    pub fn stop(&mut self) {
-        if let State::Preparing { child, .. } = self.state {
-            let _ = kill(child, Signal::SIGKILL);
-        }
+    /// The machine ends. Gives a child that is at work; what it has begun to mark is still nobody's.
+    pub fn stop(&mut self) -> Option<Pid> {
         self.wanted = None;
+        self.search = None;
+        match self.state {
+            State::Preparing { child, .. } => Some(child),
+            _ => None,
+        }
+    }
+
+    /// When [`SwapSpace::on_time`] wants to be called.
+    #[must_use]
+    pub fn wake(&self) -> Option<Instant> {
+        self.search.as_ref().map(|(_, due)| *due)
+    }
+
+    /// Names a disk that does not say whether it is the swap volume.
+    pub fn on_time(&mut self) {
+        let Some((mut search, _)) = self.search.take_if(|(_, due)| Instant::now() >= *due) else { return };
+        search.on_readable();
+        if !search.is_over() {
+            let report = String::from_utf8_lossy(search.report());
+            let disk = report.lines().next_back().unwrap_or("a module that it needs");
+            error!("swap: {disk} has not answered for {} s: the volume is not found yet", PATIENCE.as_secs());
+        }
     }
 
     /// Takes note of the end of a child, if it was this one's. Gives whether there is swap now that was not before.
@@ -108,6 +135,7 @@ impl SwapSpace {
         if ended != child {
             return false;
         }
+        self.search = None;
         self.state = match status.exit_status() {
             Some(ON) => State::On,
             Some(ABSENT) if again => {
@@ -126,19 +154,25 @@ impl SwapSpace {
 
     fn look(&mut self) {
         let Some(swap) = &self.wanted else { return };
-        let child = sys::fork(|| attempt(swap)).context("start a process for it").or_warn("swap");
-        self.state = child.map_or(State::Idle, |child| State::Preparing { child, again: false });
+        let child =
+            Errand::start(LONGEST, |pipe| attempt(swap, pipe)).context("start a process for it").or_warn("swap");
+        self.state = child.as_ref().map_or(State::Idle, |child| State::Preparing { child: child.pid, again: false });
+        self.search = child.map(|child| (child, Instant::now() + PATIENCE));
     }
 }
 
-/// In the child: the whole way from a volume to swap.
-fn attempt(swap: &Swap) -> i32 {
+/// In the child: the whole way from a volume to swap. It tells the disks that it asks, and that it has found the
+/// volume.
+fn attempt(swap: &Swap, mut asked: PipeWriter) -> i32 {
     // In init's group it would have more right to the processor than the application, however nice it is.
     crate::cgroup::leave_init();
     let start = Instant::now();
     // A volume that appears later finds them loaded: the child that closes the door to modules loads them before.
     Drivers::open().load_named(MODULES);
-    let found = match volume::find(&swap.device) {
+    // Init misses nothing but a name if it hears of none.
+    let found = volume::find(&swap.device, |disk| drop(writeln!(asked, "{disk}")));
+    drop(asked);
+    let found = match found {
         Ok(None) => return ABSENT,
         Ok(Some(volume)) => Ok(volume),
         Err(error) => Err(error),

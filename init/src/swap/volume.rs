@@ -13,12 +13,13 @@ const SERIAL: &str = "nanoos-swap";
 const AMAZON: [u8; 2] = 0x1d0fu16.to_le_bytes();
 const EBS: &str = "Amazon Elastic Block Store";
 
-/// The disk that the image's mapping calls `name`; `None` if there is none (yet).
+/// The disk that the image's mapping calls `name`; `None` if there is none (yet). `on_ask` hears of each disk before
+/// it is asked: it may not answer.
 ///
 /// # Errors
 /// When more than one disk has that name: neither is provably the right one.
-pub fn find(name: &str) -> Result<Option<PathBuf>> {
-    let mut found = disks::names().into_iter().filter(|disk| is_called(disk, name));
+pub fn find(name: &str, mut on_ask: impl FnMut(&str)) -> Result<Option<PathBuf>> {
+    let mut found = disks::names().into_iter().inspect(|disk| on_ask(disk)).filter(|disk| is_called(disk, name));
     match (found.next(), found.next()) {
         (None, _) => Ok(None),
         (Some(disk), None) => Ok(Some(Path::new("/dev").join(disk))),

@@ -5,31 +5,34 @@ use super::root::{Root, parent};
 /// Bytes of one configuration file.
 const LONGEST: u64 = 1 << 20;
 
-/// Depth of includes, and number of files in all.
-const DEPTH: u32 = 8;
-const FILES: usize = 1000;
+/// Files that include each other; one includes the next, so that this bounds the depth, too.
+const FILES: usize = 200;
 
 /// The directories that ldconfig puts into ld.so's cache, in their order, without the default ones.
 pub(super) fn ld_so_conf(root: &Root) -> Vec<String> {
     let mut directories = Vec::new();
-    include(root, "/etc/ld.so.conf", DEPTH, &mut 0, &mut directories);
+    include(root, "/etc/ld.so.conf", &mut Vec::new(), &mut directories);
     directories
 }
 
-fn include(root: &Root, file: &str, depth: u32, files: &mut usize, directories: &mut Vec<String>) {
-    *files += 1;
-    let Some(text) = root.text(file, LONGEST).filter(|_| *files <= FILES) else { return };
+fn include(root: &Root, file: &str, files: &mut Vec<String>, directories: &mut Vec<String>) {
+    // A file that includes itself says nothing new.
+    if files.len() >= FILES || files.iter().any(|read| read == file) {
+        return;
+    }
+    files.push(file.to_owned());
+    let Some(text) = root.text(file, LONGEST) else { return };
     for line in text.lines() {
         let line = line.split_once('#').map_or(line, |(line, _)| line).trim();
         match line.split_once([' ', '\t']) {
-            Some(("include", patterns)) if depth > 0 => {
+            Some(("include", patterns)) => {
                 for pattern in patterns.split_whitespace() {
                     for file in matching(root, &absolute(parent(file), pattern)) {
-                        include(root, &file, depth - 1, files, directories);
+                        include(root, &file, files, directories);
                     }
                 }
             }
-            Some(("include" | "hwcap", _)) => {}
+            Some(("hwcap", _)) => {}
             _ => {
                 // `DIRECTORY=libc6` of old: the type is of no interest.
                 let directory = line.split_once('=').map_or(line, |(directory, _)| directory).trim_end();

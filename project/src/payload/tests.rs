@@ -275,31 +275,6 @@ fn claims_of_an_archive_are_not_believed() {
 }
 
 #[test]
-fn a_million_entries_take_little_memory() {
-    let name = "x".repeat(100);
-    let mut bytes = Vec::new();
-    let mut archive = ZipArchiveWriter::new(&mut bytes);
-    for number in 0..1_000_001 {
-        let name = format!("META-INF/{name}{number}");
-        let (mut entry, config) = archive.new_file(&name).start().unwrap();
-        let (_, descriptor) = config.wrap(&mut entry).finish().unwrap();
-        entry.finish(descriptor).unwrap();
-    }
-    archive.finish().unwrap();
-    let before = resident();
-    let error = Jar::read(Cursor::new(&bytes)).unwrap_err().to_string();
-    assert_eq!(error, "the zip archive has more than 1000000 entries: leave out what the program does not need");
-    assert!(resident().saturating_sub(before) < 64 << 20, "{} MiB more", (resident() - before) >> 20);
-}
-
-/// Bytes of memory of this process, at most so far.
-fn resident() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
-}
-
-#[test]
 fn a_program_is_started_by_itself() {
     let here = std::env::consts::ARCH.parse().unwrap();
     let fused = program(Path::new("/bin/true"), &Wishes::default(), here).unwrap();

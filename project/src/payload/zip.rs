@@ -4,23 +4,23 @@
 
 use flate2::read::DeflateDecoder;
 use rawzip::{CompressionMethod, RECOMMENDED_BUFFER_SIZE, ReaderAt, ZipArchive, ZipArchiveEntryWayfinder, ZipLocator};
+use std::cell::RefCell;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::sync::{Mutex, PoisonError};
 
 /// Entries of an archive. The largest jars, with all of their libraries unpacked into one, have some 100,000.
 const ENTRIES: usize = 1_000_000;
 
 /// An archive.
 pub(super) struct Zip<R> {
-    archive: ZipArchive<Shared<R>>,
+    archive: ZipArchive<At<R>>,
 }
 
 /// A file that is read at any place.
-struct Shared<R>(Mutex<R>);
+struct At<R>(RefCell<R>);
 
-impl<R: Read + Seek> ReaderAt for Shared<R> {
+impl<R: Read + Seek> ReaderAt for At<R> {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = self.0.borrow_mut();
         file.seek(SeekFrom::Start(offset))?;
         file.read(buffer)
     }
@@ -50,12 +50,11 @@ pub(super) enum Problem {
 
 impl<R: Read + Seek> Zip<R> {
     /// Finds the directory of an archive.
-    pub(super) fn open(file: R) -> Result<Self, Problem> {
+    pub(super) fn open(mut file: R) -> Result<Self, Problem> {
         let mut buffer = vec![0; RECOMMENDED_BUFFER_SIZE];
-        let mut file = file;
         let end = file.seek(SeekFrom::End(0)).map_err(|error| Problem::Damaged(error.to_string()))?;
-        let located = ZipLocator::new().locate_in_reader(Shared(Mutex::new(file)), &mut buffer, end);
-        Ok(Zip { archive: located.map_err(|(_, error)| damaged(error))? })
+        let archive = ZipLocator::new().locate_in_reader(At(RefCell::new(file)), &mut buffer, end);
+        Ok(Zip { archive: archive.map_err(|(_, error)| damaged(error))? })
     }
 
     /// Reads the directory. Names that are not UTF-8 are not Java's, and are passed over.

@@ -43,6 +43,8 @@ pub enum Kind {
     Unread,
     /// Refused with this status and code, whatever the operation. No effect.
     Refused(u16, &'static str),
+    /// It is processed, and the answer calls itself longer than any of AWS's.
+    Endless,
 }
 
 /// One fault of some operations.

@@ -93,6 +93,8 @@ pub struct Image {
     pub source: Option<(String, String)>,
     /// Answers of DescribeImages that do not see it yet.
     pub(crate) unseen: u32,
+    /// Whether it is disabled, and listed only where that is asked for (DisableImage).
+    pub(crate) disabled: bool,
 }
 
 impl Image {

@@ -106,6 +106,20 @@ impl StandIn {
         region.snapshots.remove(snapshot);
     }
 
+    /// Disables an image (DisableImage): DescribeImages lists it only where disabled ones are asked for.
+    pub fn disable(&self, region: &str, image: &str) {
+        if let Some(image) = self.shared.world().region(region).images.get_mut(image) {
+            image.disabled = true;
+        }
+    }
+
+    /// Moves an image to the Recycle Bin: DescribeImages does not list it, and its snapshots can't be deleted.
+    pub fn recycle(&self, region: &str, image: &str) {
+        if let Some(image) = self.shared.world().region(region).images.get_mut(image) {
+            image.unseen = u32::MAX;
+        }
+    }
+
     /// Sets what `GetConsoleOutput` tells.
     pub fn set_console(&self, text: &str) {
         text.clone_into(&mut self.shared.world().console);

@@ -245,6 +245,10 @@ impl Connection<'_> {
                 http::write(self.reader.get_mut(), response, close, true)?;
                 return Ok(Next::Reset);
             }
+            Some(Kind::Endless) => {
+                self.reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1099511627776\r\n\r\n")?;
+                return Ok(Next::Close);
+            }
             Some(Kind::Stall(Moment::BeforeAnswer | Moment::MidAnswer, time)) => self.shared.pause(time),
             _ => {}
         }

@@ -36,6 +36,7 @@
 //! probe append FILE TEXT...  adds a line to a file that is there
 //! probe dirty DISK MIB       writes over a disk, as far as the kernel's memory
 //! probe make-directory PATH  makes one
+//! probe attach SERIAL PATH   mounts the ext4 of the NVMe disk of that serial number in a directory that it makes
 //! probe knows FILESYSTEM     says whether the kernel knows it, asking for its module as mount(2) does
 //! probe settings             prints the names of all kernel settings
 //! probe report               prints all that it can find out about where it runs
@@ -122,6 +123,7 @@ fn perform(words: &[String]) -> io::Result<ExitCode> {
         ["append", file, ref text @ ..] => console::append(file, text)?,
         ["dirty", disk, mib] => console::dirty(disk, mib)?,
         ["make-directory", path] => std::fs::create_dir(path)?,
+        ["attach", serial, path] => storage::attach(serial, path)?,
         ["knows", name] => storage::knows(name),
         ["settings"] => settings::print()?,
         ["report"] => report::print()?,

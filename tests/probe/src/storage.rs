@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,27 @@ pub(crate) fn mount(path: &str) -> io::Result<()> {
     // The last one covers the others.
     let line = mounts.lines().rev().find(|line| line.split(' ').nth(1) == Some(path));
     println!("mount {}", line.unwrap_or("none"));
+    Ok(())
+}
+
+/// Mounts the ext4 of an NVMe disk, known by its serial number, in a directory that is made for it.
+pub(crate) fn attach(serial: &str, path: &str) -> io::Result<()> {
+    let is_it = |disk: &fs::DirEntry| {
+        let known = fs::read_to_string(disk.path().join("device/serial"));
+        known.is_ok_and(|known| known.trim() == serial)
+    };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let disk = loop {
+        match fs::read_dir("/sys/block")?.flatten().find(is_it) {
+            Some(disk) => break disk,
+            None if Instant::now() >= deadline => return Err(io::Error::other("no such disk")),
+            // Programs do not wait for it: its driver may still be at it.
+            None => sleep(Duration::from_millis(100)),
+        }
+    };
+    let device = Path::new("/dev").join(disk.file_name());
+    fs::create_dir(path)?;
+    nix::mount::mount(Some(&device), path, Some("ext4"), nix::mount::MsFlags::empty(), None::<&str>)?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use crate::lab::{Lab, OTHER, REGION, says};
 use aws::{Removed, Silent, list, remove};
 use ec2_stand_in::{Effect, Fault, Faults, Kind, Moment};
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 /// Removes, and tells what became of each.
 async fn all(lab: &Lab, ids: &[&str]) -> BTreeMap<String, Result<Removed, String>> {
@@ -129,4 +130,38 @@ async fn what_an_interrupted_run_left_is_removed() {
     let pending = lab.cloud.snapshots(REGION)[0].id.clone();
     assert_eq!(all(&lab, &[&pending]).await[&pending], Ok(Removed::Snapshot));
     assert!(lab.cloud.snapshots(REGION).is_empty());
+}
+
+#[tokio::test]
+async fn what_an_image_uses_that_is_disabled_or_not_listed_stays_at_once() {
+    for listed in [true, false] {
+        let mut lab = Lab::new();
+        lab.timing.seen = Duration::from_secs(60);
+        let (one, two) = (lab.image_with_swap(1).await, lab.image_with_swap(2).await);
+        let swap = lab.swap(REGION, &one.image);
+        if listed {
+            lab.cloud.disable(REGION, &two.image);
+        } else {
+            lab.cloud.recycle(REGION, &two.image);
+        }
+        let start = Instant::now();
+        let ids = [one.image.clone(), swap.clone()];
+        let results = remove(&lab.session().await, &ids, lab.report().as_ref()).await.unwrap();
+        let removed = results[0].1.as_ref().unwrap();
+        let deleted = vec![one.snapshot.clone().unwrap()];
+        assert_eq!(removed, &Removed::Image { deleted, kept: vec![swap.clone()] });
+        assert_eq!(lab.told.text().contains(&format!("{swap} stays: {} uses it", two.image)), !listed);
+        let error = results[1].1.as_ref().unwrap_err();
+        assert!(format!("{error:#}").contains(&format!("{swap} in {REGION} is used by {}", two.image)), "{error:#}");
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+        if listed {
+            let inventory = list(&lab.session().await).await.unwrap();
+            assert_eq!(
+                (inventory.images[0].id.as_str(), inventory.images[0].state.as_str()),
+                (&*two.image, "disabled")
+            );
+            all(&lab, &[&two.image]).await[&two.image].as_ref().unwrap();
+            assert!(lab.cloud.snapshots(REGION).is_empty());
+        }
+    }
 }

@@ -212,6 +212,12 @@ async fn an_instance_that_nobody_was_told_of_is_found_and_terminated() {
         &["launch t3.micro: ec2:RunInstances", &lab.instance().id, "was launched all the same, and is terminated"],
     );
     none_stays(&lab);
+    // An answer that can't be used is no reason to believe that there is none either.
+    lab.cloud.set_faults(Faults::of([Fault::new("RunInstances", Kind::Endless)]));
+    let error = run(&lab, &image, &launch("console:ready")).await.unwrap_err();
+    says(&error, &["its answer is longer than 64 MiB", "was launched all the same, and is terminated"]);
+    assert_eq!(lab.cloud.instances(REGION).len(), 2);
+    none_stays(&lab);
     lab.cloud.set_faults(Faults::of([lost, Fault::new("DescribeInstances", Kind::Denied)]));
     let error = run(&lab, &image, &launch("console:ready")).await.unwrap_err();
     says(&error, &["an instance may run all the same, and cost money", "builder aws rm"]);

@@ -1,9 +1,9 @@
-//! What fails is told so that somebody can do something about it.
+//! Failures are reported with what can be done about them.
 
 use crate::lab::{Disk, Fill, Lab, REGION, hasty, text};
 use aws::Encryption;
 use ec2_stand_in::{Effect, Fault, Faults, Kind, Moment, Unseen};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[tokio::test]
 async fn an_action_that_is_not_allowed_is_named_with_the_statement_that_is_missing() {
@@ -78,7 +78,7 @@ async fn a_clock_that_is_an_hour_off_is_no_hindrance() {
         assert!(lab.cloud.tally().total_refused() <= 3);
         assert_eq!(lab.session().await.identity().await.unwrap().account, ec2_stand_in::ACCOUNT);
 
-        // Several regions share the clock: it is put right by whoever is told first.
+        // Several regions share the clock: the first answer that shows the error puts it right.
         let account = lab.account().await;
         let regions = ["eu-west-1", "us-east-2", "us-west-2", "us-east-1", "ap-east-1"].map(str::to_owned);
         let report: std::sync::Arc<dyn aws::Report> = std::sync::Arc::new(aws::Silent);
@@ -148,7 +148,7 @@ async fn start_limits_and_a_service_that_is_down_for_a_while_are_waited_out() {
 }
 
 #[tokio::test]
-async fn whoever_does_not_answer_is_named_with_the_number_of_attempts() {
+async fn a_service_that_does_not_answer_is_named_with_the_number_of_attempts() {
     let (mut lab, order) = (Lab::new(), Disk::of(6, 1).order());
     lab.timing = hasty();
     for (action, says) in
@@ -165,6 +165,22 @@ async fn whoever_does_not_answer_is_named_with_the_number_of_attempts() {
     drop(std::mem::replace(&mut lab.cloud, ec2_stand_in::StandIn::start(crate::lab::rules()).unwrap()));
     lab.cloud.set_faults(Faults::default());
     lab.check(&lab.publish(&order).await.unwrap(), &order);
+}
+
+#[tokio::test]
+async fn an_answer_that_can_not_be_used_is_an_error_at_once_and_the_next_run_goes_on() {
+    for action in ["StartSnapshot", "PutSnapshotBlock", "CompleteSnapshot", "RegisterImage"] {
+        let (lab, order) = (Lab::new(), Disk::of(6, 1).order());
+        lab.cloud.set_faults(Faults::of([Fault::new(action, Kind::Endless)]));
+        let start = Instant::now();
+        let error = text(&lab.publish(&order).await.unwrap_err());
+        assert!(error.contains(action) && error.contains("its answer is longer than 64 MiB"), "{error}");
+        // Nobody waits whether another builder completes it.
+        assert!(start.elapsed() < lab.timing.completion / 4, "{action}: {:?}", start.elapsed());
+        lab.cloud.set_faults(Faults::default());
+        lab.check(&lab.publish(&order).await.unwrap(), &order);
+        assert_eq!((lab.cloud.snapshots(REGION).len(), lab.cloud.images(REGION).len()), (1, 1), "{action}");
+    }
 }
 
 #[tokio::test]

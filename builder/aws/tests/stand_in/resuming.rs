@@ -1,4 +1,4 @@
-//! What was interrupted goes on, whoever did what in between.
+//! Interrupted uploads go on, whatever other runs did in between.
 
 use crate::lab::{Disk, Fill, Lab, REGION, encrypting, hasty, read_back, rules, text};
 use aws::{BLOCK, Order};
@@ -30,7 +30,7 @@ fn note(lab: &Lab, snapshot: &str, index: u32) {
 
 #[tokio::test]
 async fn after_a_crash_only_the_rest_is_sent() {
-    for (rules, all) in [(rules(), 34), (encrypting(), 40)] {
+    for rules in [rules(), encrypting()] {
         let (mut lab, order) = (Lab::with(rules), Disk::of(40, 1).order());
         lab.publish(&Disk::of(3, 8).order()).await.unwrap();
         let id = crash(&mut lab, &order, 25).await;
@@ -39,7 +39,7 @@ async fn after_a_crash_only_the_rest_is_sent() {
         assert_eq!(published.snapshot, Some(id.clone()));
         // What was taken without an answer is not noted.
         let puts = lab.count("PutSnapshotBlock");
-        assert!((all - 25 - 1..all - 15).contains(&puts), "{puts}");
+        assert!((40 - 25 - 1..40 - 15).contains(&puts), "{puts}");
         assert_eq!((lab.count("StartSnapshot"), lab.pending().len()), (0, 0));
         assert!(!lab.path("here", &format!("{id}.sent")).exists());
     }
@@ -47,7 +47,7 @@ async fn after_a_crash_only_the_rest_is_sent() {
 
 #[tokio::test]
 async fn a_crash_before_the_first_block_and_after_the_last_one_is_gone_on_with() {
-    for puts in [1, 34] {
+    for puts in [1, 40] {
         let (mut lab, order) = (Lab::new(), Disk::of(40, 1).order());
         let id = crash(&mut lab, &order, puts).await;
         let published = lab.publish(&order).await.unwrap();

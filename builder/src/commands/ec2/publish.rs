@@ -122,7 +122,7 @@ pub(crate) fn publish(command: &Publish, progress: &Progress) -> Result<()> {
 }
 
 impl Ec2 {
-    /// Publishes, and tells the results. One region's failure is told at the end.
+    /// Publishes, and tells the results. One region's failure is reported at the end.
     pub(crate) fn publish(&self, disk: Disk<'_>, wishes: &Wishes<'_>, report: &Report) -> Result<()> {
         let order = order(disk, wishes)?;
         let words = on_interrupt(|| {
@@ -157,9 +157,15 @@ impl Ec2 {
             let snapshot = published.snapshot.as_ref().context("AWS does not tell its snapshot")?;
             let teller = self.teller();
             let check = aws::check_volume(&session, snapshot, contents, teller.as_ref());
-            let remedy =
-                || format!("the check of its volume failed: remove it (builder aws rm {image}), and publish again");
-            self.runtime.block_on(check).with_context(remedy)?;
+            let remedy = |error: anyhow::Error| {
+                let remedy = if error.is::<aws::Differs>() {
+                    format!("the check of its volume failed: remove it (builder aws rm {image}), and publish again")
+                } else {
+                    "its volume could not be checked: the same command checks it again".to_owned()
+                };
+                error.context(remedy)
+            };
+            self.runtime.block_on(check).map_err(remedy)?;
             self.verify(&session, image, launch)?;
         }
         if let Some(name) = &wishes.publishing.ssm_parameter {
@@ -193,7 +199,7 @@ impl Ec2 {
         if let (true, Err(error)) = (interrupted.load(Ordering::Relaxed), &result) {
             let _ = writeln!(std::io::stderr(), "builder: {}", printable(&format!("{error:#}")));
         }
-        // In this order: whoever interrupts now waits for the other end, and holds what dropping the act waits for.
+        // In this order: an interruption now waits for the other end, and holds what dropping the act waits for.
         drop(ended);
         drop(act);
         let verified = result.context("the launch check failed")?;

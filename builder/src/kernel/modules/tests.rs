@@ -4,6 +4,11 @@ use std::path::PathBuf;
 
 const ELF: &[u8] = b"\x7fELF module";
 
+fn without_modules() -> Kernel {
+    let (directory, vmlinuz) = (PathBuf::new(), PathBuf::new());
+    Kernel { directory, release: "1".to_owned(), vmlinuz, stub: None, config: None, modules: None }
+}
+
 /// A kernel whose modules are these, with the indexes that depmod would write.
 fn kernel(directory: &Path, modules: &[(&str, Vec<u8>)], dep: &str) -> Kernel {
     let base = directory.join("lib/modules/1");
@@ -17,7 +22,7 @@ fn kernel(directory: &Path, modules: &[(&str, Vec<u8>)], dep: &str) -> Kernel {
     fs::write(base.join("modules.alias"), "alias pci:v1 nvme\nalias pci:v2 radeon\n").unwrap();
     fs::write(base.join("modules.softdep"), "softdep nvme post: helper-x\nsoftdep radeon pre: nvme\n").unwrap();
     fs::write(base.join("modules.builtin"), "kernel/fs/ext4/ext4.ko\n").unwrap();
-    Kernel { release: "1".to_owned(), vmlinuz: PathBuf::new(), stub: None, config: None, modules: Some(base) }
+    Kernel { modules: Some(base), ..without_modules() }
 }
 
 fn xz(bytes: &[u8]) -> Vec<u8> {
@@ -107,6 +112,6 @@ fn a_module_that_is_none_is_refused_by_name() {
 
 #[test]
 fn a_kernel_without_modules_needs_none() {
-    let kernel = Kernel { release: "1".to_owned(), vmlinuz: PathBuf::new(), stub: None, config: None, modules: None };
+    let kernel = without_modules();
     assert_eq!(select(&kernel, false).unwrap(), Selection::default());
 }

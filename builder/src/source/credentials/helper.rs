@@ -9,7 +9,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a helper may think. One that asks a cloud for a token takes a second or two.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -28,21 +28,21 @@ struct Answer {
 /// Asks `docker-credential-NAME` for the credentials of a server.
 ///
 /// # Errors
-/// When it can't be started, fails, takes too long or answers nonsense; its name and its words are told.
+/// When it can't be started, fails, takes too long or answers nonsense; the error has its name and its words.
 pub(super) fn get(name: &str, server: &str) -> Result<Login> {
-    get_within(name, server, DEADLINE)
-}
-
-fn get_within(name: &str, server: &str, deadline: Duration) -> Result<Login> {
     let program = format!("docker-credential-{name}");
-    ask(&program, server, deadline).with_context(|| format!("{program} get for {server}"))
+    ask(&program, server).with_context(|| format!("{program} get for {server}"))
 }
 
-fn ask(program: &str, server: &str, deadline: Duration) -> Result<Login> {
+fn ask(program: &str, server: &str) -> Result<Login> {
     ensure!(!program.contains('/'), "a helper is named without a directory");
-    let mut command = Command::new(program);
-    command.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut tool = Tool::spawn(&mut command)?;
+    talk(Command::new(program).arg("get"), server, DEADLINE)
+}
+
+/// The whole conversation, until the helper's end: one that answers and does not end is of no use either.
+fn talk(command: &mut Command, server: &str, deadline: Duration) -> Result<Login> {
+    let end = Instant::now() + deadline;
+    let mut tool = Tool::spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()))?;
     let child = tool.child();
     if let Some(mut stdin) = child.stdin.take() {
         // A helper that answers without reading is content with what it knows.
@@ -58,7 +58,9 @@ fn ask(program: &str, server: &str, deadline: Duration) -> Result<Login> {
         bail!("no answer within {} s", deadline.as_secs_f32());
     };
     let answer = answer.context("read its answer")?;
-    let status = tool.wait()?;
+    let Some(status) = tool.wait_until(end)? else {
+        bail!("it did not end within {} s", deadline.as_secs_f32());
+    };
     if !status.success() {
         let words = String::from_utf8_lossy(&answer);
         let words = words.trim();
@@ -88,5 +90,21 @@ mod tests {
         let refusal = refused("nowhere-to-be-found");
         assert!(refusal.starts_with("docker-credential-nowhere-to-be-found get for quay.io: start "), "{refusal}");
         assert!(refused("../../x").ends_with("a helper is named without a directory"));
+    }
+
+    #[test]
+    fn a_helper_that_sleeps_is_ended_at_its_deadline() {
+        for (script, why) in [
+            ("exec sleep 60", "no answer within 0.3 s"),
+            ("exec >&-; exec sleep 60", "it did not end within 0.3 s"),
+            // Not even this is waited for.
+            ("trap '' TERM; exec >&-; while :; do sleep 0.1; done", "it did not end within 0.3 s"),
+        ] {
+            let start = Instant::now();
+            let mut command = Command::new("sh");
+            let error = talk(command.args(["-c", script]), "quay.io", Duration::from_millis(300)).unwrap_err();
+            assert_eq!(error.to_string(), why, "{script}");
+            assert!(start.elapsed() < Duration::from_secs(10), "{script}: {:?}", start.elapsed());
+        }
     }
 }

@@ -6,8 +6,9 @@ mod helper;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use files::{Config, Entry};
+use files::{Config, Entry, Form};
 use std::iter;
+use std::path::PathBuf;
 
 /// Docker Hub by all of its names; the last is a URL's of its first version, which `docker login` still writes.
 const DOCKER_HUB: &[&str] = &["docker.io", "index.docker.io", "registry-1.docker.io"];
@@ -52,13 +53,21 @@ pub struct Credentials {
     pub hint: Option<String>,
 }
 
+/// The user's files that may have credentials; not all of them are there.
+pub fn config_files() -> impl Iterator<Item = PathBuf> {
+    locations().into_iter().map(|(file, _)| file)
+}
+
+fn locations() -> Vec<(PathBuf, Form)> {
+    let user = rustix::process::getuid().as_raw();
+    files::locations(|name| std::env::var_os(name).filter(|value| !value.is_empty()), user)
+}
+
 impl Logins {
     /// Reads the user's configurations; those that are not there have nothing to say.
     #[must_use]
     pub fn load() -> Self {
-        let user = rustix::process::getuid().as_raw();
-        let found = files::locations(|name| std::env::var_os(name).filter(|value| !value.is_empty()), user);
-        Logins(found.iter().filter_map(|(file, form)| files::read(file, *form)).collect())
+        Logins(locations().iter().filter_map(|(file, form)| files::read(file, *form)).collect())
     }
 
     /// What is known of a repository of a registry, which is given as host and perhaps port.

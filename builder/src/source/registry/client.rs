@@ -5,6 +5,7 @@ use crate::bounded::{COMPLAINT, MANIFEST, TooLong, Unread};
 use crate::digest::Digest;
 use crate::manifest::MANIFEST_TYPES;
 use crate::source::credentials::Login;
+use http_settings::Settings;
 use oci_spec::distribution::Reference;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, RANGE};
 use reqwest::{RequestBuilder, Response, StatusCode};
@@ -31,6 +32,15 @@ pub(super) enum RequestError {
     /// The token service will not.
     #[error("it refuses the credentials ({0})")]
     Credentials(String),
+    /// The same, where there are none.
+    #[error("it gives no token without credentials ({0})")]
+    Stranger(String),
+    /// Credentials are not sent to its token service, or to where that leads.
+    #[error("its token service {0}: no credentials are sent there")]
+    Withheld(String),
+    /// A variable names no proxy.
+    #[error(transparent)]
+    Malformed(#[from] http_settings::Malformed),
     /// The token service's answer is none.
     #[error("{0} answers without a token")]
     NoToken(String),
@@ -110,11 +120,15 @@ pub(super) fn first_line(text: &[u8]) -> String {
 pub(super) struct Clients {
     /// To the registry, and to where it leads from there, without credentials.
     pub(super) registry: reqwest::Client,
+    /// To its token service without credentials.
+    pub(super) anonymous: reqwest::Client,
     /// To its token service, which alone gets them: it follows to no other server, and trusts certificates on this machine no
     /// more than elsewhere.
     pub(super) tokens: reqwest::Client,
     /// The same, for a token service on this machine, where any certificate will do if it will do for the registry.
     pub(super) tokens_here: reqwest::Client,
+    /// What they are made with.
+    pub(super) settings: Settings,
 }
 
 /// A client for one image.

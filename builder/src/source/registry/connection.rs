@@ -39,7 +39,7 @@ pub(super) struct Found {
     pub(super) manifest: Manifest,
 }
 
-/// What refusals are told with.
+/// What errors are explained with.
 struct Words {
     endpoint: Endpoint,
     hint: Option<String>,
@@ -52,9 +52,9 @@ struct Words {
 /// # Errors
 /// When no client can be made.
 pub(super) async fn is_plain(endpoint: &Endpoint) -> Result<bool> {
-    let http = Settings::of_process()?.client().tls_danger_accept_invalid_certs(true);
+    let http = Settings::of_process().client().tls_danger_accept_invalid_certs(true);
     let http = http_settings::start(http.timeout(NEARBY).redirect(redirect::Policy::none()))?;
-    // Why plain HTTP then fails as well is told.
+    // If plain HTTP fails as well, the error says why.
     Ok(http.get(format!("https://{}/v2/", endpoint.host())).send().await.is_err())
 }
 
@@ -64,12 +64,12 @@ impl Connection {
     /// # Errors
     /// When the server does not answer, is not trusted, or refuses the credentials.
     pub(super) async fn open(endpoint: &Endpoint, logins: &Logins, ca: Option<&Path>) -> Result<Self> {
-        let settings = Settings::of_process()?;
-        let http = Clients::new(&settings, endpoint, &trust::certificates(endpoint.host(), ca)?)?;
+        let settings = Settings::of_process();
+        let http = Clients::new(settings.clone(), endpoint, &trust::certificates(endpoint.host(), ca)?)?;
         let (registry, repository) = (endpoint.reference.registry(), endpoint.reference.repository());
         let Credentials { login, hint } = logins.credentials(registry, repository);
         let base = format!("{}://{}", if endpoint.plain { "http" } else { "https" }, endpoint.host());
-        let words = Words { endpoint: endpoint.clone(), hint, proxy: settings.proxy_of(&base) };
+        let words = Words { endpoint: endpoint.clone(), hint, proxy: settings.proxy_of(&base)? };
         let client = Client::open(http, base, repository, login).await;
         Ok(Connection { client: client.map_err(|error| words.explain(error))?, words })
     }
@@ -112,17 +112,20 @@ impl Connection {
 }
 
 impl Clients {
-    fn new(settings: &Settings, endpoint: &Endpoint, certificates: &[Certificate]) -> Result<Self> {
+    fn new(settings: Settings, endpoint: &Endpoint, certificates: &[Certificate]) -> Result<Self> {
         let client = || {
             let http = settings.client().connect_timeout(CONNECT).read_timeout(SILENCE).user_agent(USER_AGENT);
             http.tls_certs_merge(certificates.iter().cloned())
         };
         let insecure = endpoint.is_insecure();
         let tokens = || client().redirect(within_one_host());
+        let registry = http_settings::start(client().tls_danger_accept_invalid_certs(insecure))?;
         Ok(Clients {
-            registry: http_settings::start(client().tls_danger_accept_invalid_certs(insecure))?,
+            anonymous: if insecure { http_settings::start(client())? } else { registry.clone() },
+            registry,
             tokens: http_settings::start(tokens())?,
             tokens_here: http_settings::start(tokens().tls_danger_accept_invalid_certs(insecure))?,
+            settings,
         })
     }
 }
@@ -142,6 +145,10 @@ impl Words {
         let (status, refusal) = match error {
             RequestError::Refused(status, refusal) => (status, refusal),
             RequestError::Credentials(why) => return self.denied(&format!("it refuses the credentials ({why})")),
+            RequestError::Stranger(why) => {
+                return self.denied(&format!("it gives no token without credentials ({why})"));
+            }
+            error @ (RequestError::Withheld(_) | RequestError::Malformed(_)) => return error.into(),
             error => return self.distrusted(&error).unwrap_or_else(|| self.on_the_way(error)),
         };
         let has = |codes: &[&str]| refusal.errors.iter().any(|error| codes.contains(&error.code.as_str()));

@@ -20,10 +20,12 @@ use download::{Download, Servers};
 use oci_spec::distribution::Reference;
 use std::thread;
 
+pub use trust::trusted;
+
 /// Pulls an image: from the first server that has it.
 ///
 /// # Errors
-/// When no server gives it; every server's reason is told. What fails later, a layer's reader is told.
+/// When no server gives it; the error has every server's reason. What fails later is the error of a layer's reader.
 pub fn pull(reference: &Reference, fetch: &Fetch<'_>) -> Result<Container> {
     // One thread: the network is slower than what is done with its bytes here, which is to hash and write them.
     let runtime =

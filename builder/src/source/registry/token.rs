@@ -45,16 +45,21 @@ impl Authorization<'_> {
 
     /// What a token service is asked with. A registry that is spoken to in TLS names no other way for what is secret.
     fn client_for(&self, realm: &str, login: &Login) -> Result<&reqwest::Client, RequestError> {
-        let (here, by_tls) = (is_here(realm), realm.starts_with("https://"));
-        if self.base.starts_with("https://") && !by_tls && !here && *login != Login::Anonymous {
-            let why = format!("its token service {realm} does not speak TLS, and gets none");
-            return Err(RequestError::Credentials(why));
+        let (here, by_tls, anonymous) = (is_here(realm), realm.starts_with("https://"), *login == Login::Anonymous);
+        if self.base.starts_with("https://") && !by_tls && !here && !anonymous {
+            return Err(RequestError::Withheld(format!("{realm} does not speak TLS")));
         }
-        Ok(if here && is_here(self.base) { &self.http.tokens_here } else { &self.http.tokens })
+        Ok(match (anonymous, here && is_here(self.base)) {
+            (true, true) => &self.http.registry,
+            (true, false) => &self.http.anonymous,
+            (false, true) => &self.http.tokens_here,
+            (false, false) => &self.http.tokens,
+        })
     }
 
     async fn token(self, realm: &str, service: Option<&str>, login: &Login) -> Result<String, RequestError> {
         let http = self.client_for(realm, login)?;
+        self.http.settings.proxy_of(realm)?;
         let scope = format!("repository:{}:pull", self.repository);
         let mut fields = vec![("scope", scope.as_str())];
         fields.extend(service.map(|service| ("service", service)));
@@ -83,14 +88,16 @@ fn is_here(url: &str) -> bool {
 
 async fn refused(realm: &str, login: &Login, answer: Response) -> RequestError {
     let status = answer.status();
-    RequestError::Credentials(match login {
-        Login::Identity(_) => format!("{realm} refuses the identity token: {status}"),
-        // Some answer without a word.
-        _ => match first_line(&COMPLAINT.start_of_body(answer).await) {
-            words if words.is_empty() => format!("{realm} answers {status}"),
-            words => words,
-        },
-    })
+    if status.is_redirection() && *login != Login::Anonymous {
+        return RequestError::Withheld(format!("{realm} leads elsewhere ({status})"));
+    }
+    // Some answer without a word, and what they say to an identity token may be anything.
+    let words = match login {
+        Login::Identity(_) => String::new(),
+        _ => first_line(&COMPLAINT.start_of_body(answer).await),
+    };
+    let why = if words.is_empty() { format!("{realm} answers {status}") } else { words };
+    if *login == Login::Anonymous { RequestError::Stranger(why) } else { RequestError::Credentials(why) }
 }
 
 fn header(scheme: &str, secret: &str) -> Option<HeaderValue> {

@@ -19,9 +19,8 @@ const HOME: &[&str] = &[".config/docker/certs.d", ".docker/certs.d", ".config/co
 /// # Errors
 /// When one can't be read, or is none.
 pub(super) fn certificates(registry: &str, given: Option<&Path>) -> Result<Vec<Certificate>> {
-    let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
     let mut files = Vec::new();
-    for directory in directories(home) {
+    for directory in directories(variable("HOME")) {
         files.extend(in_directory(&directory.join(registry))?);
     }
     let mut certificates = Vec::new();
@@ -29,6 +28,16 @@ pub(super) fn certificates(registry: &str, given: Option<&Path>) -> Result<Vec<C
         certificates.extend(read(file).with_context(|| format!("trust the certificates in {}", file.display()))?);
     }
     Ok(certificates)
+}
+
+/// The directories and files with certificates that are trusted; not all of them are there.
+pub fn trusted() -> impl Iterator<Item = PathBuf> {
+    let systems = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(variable).map(PathBuf::from);
+    directories(variable("HOME")).chain(systems)
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
 fn directories(home: Option<OsString>) -> impl Iterator<Item = PathBuf> {

@@ -117,6 +117,7 @@ fn copy(
         created: now,
         source: Some((source_region.to_owned(), source.id.clone())),
         unseen: call.shared.trouble().faults.unseen_images,
+        disabled: false,
         ..source
     };
     let region: &mut Region = world.region(call.region());

@@ -36,8 +36,9 @@ pub(super) fn describe_images(call: &Call<'_>) -> Outcome {
     })
 }
 
-/// The images that a request is about, each with what it is told as.
+/// The images that a request is about, each with its state.
 fn choose(call: &Call<'_>, ids: &[String], owners: &[String]) -> Result<Vec<(Image, &'static str)>, Refusal> {
+    let with_disabled = call.params.flag("IncludeDisabled")? == Some(true);
     let mut world = call.world();
     let region = world.region(call.region());
     let mut chosen = Vec::new();
@@ -47,11 +48,14 @@ fn choose(call: &Call<'_>, ids: &[String], owners: &[String]) -> Result<Vec<(Ima
         if !asked || !image.visible_to(call.account()) || !(owners.is_empty() || owners.iter().any(owned)) {
             continue;
         }
+        if image.disabled && !with_disabled {
+            continue;
+        }
         if image.unseen > 0 {
             image.unseen -= 1;
             continue;
         }
-        let state = image.progress.tell().as_str();
+        let state = if image.disabled { "disabled" } else { image.progress.tell().as_str() };
         chosen.push((image.clone(), state));
     }
     if let Some(id) = ids.iter().find(|id| !chosen.iter().any(|(image, _)| image.id == **id)) {

@@ -63,6 +63,7 @@ pub(super) fn register_image(call: &Call<'_>) -> Outcome {
         created: now,
         source: None,
         unseen,
+        disabled: false,
     };
     region.images.insert(id.clone(), image);
     Xml::answer("RegisterImage", |xml| {

@@ -99,3 +99,16 @@ fn regions_are_told_with_their_status() {
     assert_eq!(lab.ec2("DescribeRegions", &filter).text().matches("<item>").count(), 1);
     lab.ec2("DescribeRegions", &["RegionName.1=mars-1"]).refused(400, "InvalidParameterValue", "mars-1");
 }
+
+#[test]
+fn a_disabled_image_is_told_of_where_it_is_asked_for_and_a_recycled_one_never() {
+    let lab = Lab::new();
+    let snapshot = lab.completed(&[1]);
+    let image = lab.register("name", &snapshot, &[]).accepted().element("imageId").unwrap();
+    let told = |more: &[&str]| count(&lab.ec2("DescribeImages", &[&["Owner.1=self"], more].concat()).accepted().text());
+    lab.stand_in.disable(REGION, &image);
+    assert_eq!((told(&[]), told(&["IncludeDisabled=true"])), (0, 1));
+    lab.stand_in.recycle(REGION, &image);
+    assert_eq!(told(&["IncludeDisabled=true"]), 0);
+    lab.ec2("DeleteSnapshot", &[&format!("SnapshotId={snapshot}")]).refused(400, "InvalidSnapshot.InUse", &image);
+}
