@@ -60,10 +60,11 @@ pub(super) fn settings(text: &str, root: &Command) -> Result<Vec<Setting>, Strin
     })?;
     let mut settings = Vec::new();
     for (key, value) in table.get_ref() {
-        let at = |problem: String| format!("line {}: {}: {problem}", line(key.span().start), key.get_ref());
-        let Some(option) = keys.get(key.get_ref().as_ref()) else { return Err(at(unknown(key.get_ref(), &keys))) };
+        let name: &str = key.get_ref();
+        let at = |problem: String| format!("line {}: {name}: {problem}", line(key.span().start));
+        let Some(option) = keys.get(name) else { return Err(at(unknown(name, &keys))) };
         let values = values(option, value, &line).map_err(at)?;
-        settings.push(Setting { name: key.get_ref().to_string(), values });
+        settings.push(Setting { name: name.to_owned(), values });
     }
     Ok(settings)
 }
