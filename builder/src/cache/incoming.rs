@@ -270,7 +270,7 @@ impl Unnamed {
         let mut out = HashingWriter::new(io::BufWriter::with_capacity(1 << 20, &self.file));
         write(&mut out)?;
         let flushed = io::Write::flush(&mut out);
-        flushed.map_err(|error| no_room(error, format!("write into {}", self.blobs.display())))?;
+        flushed.map_err(|error| no_room(error, format!("write into {}", self.cache.blobs.display())))?;
         let digest = out.digest();
         drop(out);
         self.name(digest)
