@@ -1,5 +1,6 @@
 //! What `builder` can be told to do, a file each.
 
+mod ask;
 pub(crate) mod build;
 pub(crate) mod demo;
 mod dotenv;

@@ -11,7 +11,6 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
 
 /// The version of all that a layer of dependencies depends on beside its [`Key`].
 const VERSION: u32 = 1;

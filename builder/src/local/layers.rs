@@ -23,20 +23,20 @@ const SMALL: u64 = 1 << 20;
 
 /// What lies at a path of a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
+pub(super) struct Item {
     /// What it is.
-    pub what: What,
+    pub(super) what: What,
     /// Permission bits.
-    pub mode: u32,
+    pub(super) mode: u32,
     /// User and group.
-    pub owner: (u32, u32),
+    pub(super) owner: (u32, u32),
     /// Extended attributes.
-    pub xattrs: Xattrs,
+    pub(super) xattrs: Xattrs,
 }
 
 /// What something in a layer is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum What {
+pub(super) enum What {
     /// A directory.
     Directory,
     /// A symbolic link to this.
@@ -50,11 +50,11 @@ pub enum What {
 }
 
 /// A layer's files by their paths in the machine, without the slash in front.
-pub type Items = BTreeMap<Vec<u8>, Item>;
+pub(super) type Items = BTreeMap<Vec<u8>, Item>;
 
 /// The times that a layer's files have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Times {
+pub(super) enum Times {
     /// Made of a file's content: servers that tell versions by time and size see a new one.
     OfContent,
     /// The same for all.
@@ -64,7 +64,7 @@ pub enum Times {
 impl Item {
     /// Root's, with the mode that normalized files have.
     #[must_use]
-    pub fn new(what: What, executable: bool) -> Self {
+    pub(super) fn new(what: What, executable: bool) -> Self {
         let mode = match what {
             What::Symlink(_) => 0o777,
             What::Directory => 0o755,
@@ -77,7 +77,7 @@ impl Item {
     ///
     /// # Errors
     /// When it can't be read.
-    pub fn of(path: &Path) -> Result<Option<Self>> {
+    pub(super) fn of(path: &Path) -> Result<Option<Self>> {
         let shown = || format!("read {}", path.display());
         let metadata = fs::symlink_metadata(path).with_context(shown)?;
         let what = if metadata.is_dir() {
@@ -97,7 +97,7 @@ impl Item {
 ///
 /// # Errors
 /// When something in it can't be read.
-pub fn tree(directory: &Path, at: &str) -> Result<Items> {
+pub(super) fn tree(directory: &Path, at: &str) -> Result<Items> {
     let mut items = Items::new();
     let mut ahead = vec![(directory.to_owned(), at.trim_matches('/').as_bytes().to_vec())];
     while let Some((directory, at)) = ahead.pop() {
@@ -125,11 +125,12 @@ fn join(at: &[u8], name: &[u8]) -> Vec<u8> {
 ///
 /// # Errors
 /// When a file can't be read, or the cache not be written.
-pub fn layer(name: &str, items: &Items, times: Times, cache: &Cache) -> Result<Layer> {
+pub(super) fn layer(name: &str, items: &Items, times: Times, cache: &Cache) -> Result<Layer> {
     let file = cache.nameless()?;
     let mut out = HashingWriter::new(BufWriter::with_capacity(1 << 20, &file));
     write(items, times, &mut out).and_then(|()| out.flush().context("write a layer"))?;
     let diff_id = Some(out.digest());
+    drop(out);
     let content = Content::Blob(Blob::file(file).context("read a layer that was written")?);
     Ok(Layer { name: name.to_owned(), content, digest: None, diff_id })
 }
@@ -138,7 +139,7 @@ pub fn layer(name: &str, items: &Items, times: Times, cache: &Cache) -> Result<L
 ///
 /// # Errors
 /// When a file can't be read or written.
-pub fn write(items: &Items, times: Times, out: impl Write) -> Result<()> {
+pub(super) fn write(items: &Items, times: Times, out: impl Write) -> Result<()> {
     let mut writer = Writer::new(out);
     for (path, item) in items {
         let shown = || format!("pack {}", String::from_utf8_lossy(path));
@@ -167,7 +168,7 @@ fn append(writer: &mut Writer<impl Write>, path: &[u8], item: &Item, times: Time
         What::File(file) => {
             let open = || File::open(file).with_context(|| format!("open {}", file.display()));
             let mut content = open()?;
-            content.by_ref().take(SMALL + 1).read_to_end(&mut small).context("read it")?;
+            Read::take(&mut content, SMALL + 1).read_to_end(&mut small).context("read it")?;
             if small.len() as u64 <= SMALL {
                 return append_bytes(writer, entry, &small, times);
             }

@@ -16,6 +16,7 @@ use crate::flatten::{Content, Layer};
 use crate::manifest::{ImageConfig, Manifest, check_layer_type};
 use crate::progress::{Bar, mebibytes};
 use anyhow::{Context, Result, bail};
+use connection::Found;
 use download::{Download, Servers};
 use oci_spec::distribution::Reference;
 use std::thread;
