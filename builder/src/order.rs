@@ -24,8 +24,9 @@ use std::path::PathBuf;
 /// The files of this machine that a build reads, none of which it may write.
 fn inputs(source: &Source, setup: &Setup) -> Files {
     let mut files = Files::default();
+    let what = if matches!(source, Source::Local(_)) { "the project" } else { "the image" };
     for path in source.files() {
-        files.reads("the image", &path);
+        files.reads(what, &path);
     }
     let kernel = setup.kernel.kernel.as_deref();
     // Its use reports what is wrong with it.
