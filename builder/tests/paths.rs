@@ -79,7 +79,10 @@ fn errors_of_the_grammar_name_both_readings() {
         );
     }
     let noise = at(&["noise.jar"]);
-    assert!(noise.starts_with("builder: noise.jar is a text file: ") && noise.ends_with("docker://noise.jar"), "{noise}");
+    assert!(
+        noise.starts_with("builder: noise.jar is a text file: ") && noise.ends_with("docker://noise.jar"),
+        "{noise}"
+    );
     // Nobody answers at this address, and the name is a directory's as well.
     let unreached = |name: &str| {
         let mut command =
