@@ -78,7 +78,7 @@ fn is_private_key(block: &[u8]) -> bool {
         return false;
     }
     // Headers, as `Proc-Type: 4,ENCRYPTED`, stand before what is encoded.
-    let lines = rest.lines().map(|line| line.trim()).filter(|line| !line.contains(": "));
+    let lines = rest.lines().map(str::trim).filter(|line| !line.contains(": "));
     let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte);
     lines.flat_map(str::bytes).take_while(|byte| is_base64(*byte)).count() >= LEAST_BASE64
 }

@@ -141,8 +141,7 @@ fn foreign(ident: &[u8]) -> Option<String> {
         elf::EM_RISCV => "riscv",
         elf::EM_PPC64 => "ppc64le",
         elf::EM_LOONGARCH => "loongarch",
-        elf::EM_X86_64 if class == elf::ELFCLASS64.0 => return None,
-        elf::EM_AARCH64 if class == elf::ELFCLASS64.0 => return None,
+        elf::EM_X86_64 | elf::EM_AARCH64 if class == elf::ELFCLASS64.0 => return None,
         elf::EM_X86_64 => "x32, the 32-bit ABI of x86_64",
         elf::EM_AARCH64 => "the 32-bit ABI of aarch64",
         elf::Machine(number) => return Some(format!("machine {number} of the ELF specification")),
@@ -188,8 +187,7 @@ impl Dynamic {
         }
         let table = segment.dynamic(E, data).map_err(damaged)?.unwrap_or_default();
         let table = table.iter().map(|entry| (entry.d_tag.get(E), entry.d_val.get(E)));
-        let table: Vec<(elf::DynamicTag, u64)> =
-            table.map(|(tag, value)| (tag.into(), value)).take_while(|(tag, _)| *tag != elf::DT_NULL).collect();
+        let table: Vec<(elf::DynamicTag, u64)> = table.take_while(|(tag, _)| *tag != elf::DT_NULL).collect();
         let value = |tag| table.iter().find(|(t, _)| *t == tag).map(|(_, value)| *value);
         let strings = match (value(elf::DT_STRTAB), value(elf::DT_STRSZ)) {
             (Some(address), Some(size)) if size <= TABLE => {

@@ -54,7 +54,7 @@ impl<R: Read + Seek> Zip<R> {
         let mut buffer = vec![0; RECOMMENDED_BUFFER_SIZE];
         let end = file.seek(SeekFrom::End(0)).map_err(|error| Problem::Damaged(error.to_string()))?;
         let archive = ZipLocator::new().locate_in_reader(At(RefCell::new(file)), &mut buffer, end);
-        Ok(Zip { archive: archive.map_err(|(_, error)| damaged(error))? })
+        Ok(Zip { archive: archive.map_err(|(_, error)| damaged(&error))? })
     }
 
     /// Reads the directory. Names that are not UTF-8 are not Java's, and are passed over.
@@ -62,7 +62,7 @@ impl<R: Read + Seek> Zip<R> {
         let mut buffer = vec![0; RECOMMENDED_BUFFER_SIZE];
         let mut entries = self.archive.entries(&mut buffer);
         let mut left = ENTRIES;
-        while let Some(entry) = entries.next_entry().map_err(damaged)? {
+        while let Some(entry) = entries.next_entry().map_err(|error| damaged(&error))? {
             left = left.checked_sub(1).ok_or(Problem::Entries)?;
             let Ok(name) = str::from_utf8(entry.file_path().as_bytes()) else { continue };
             let (place, method) = (entry.wayfinder(), entry.compression_method());
@@ -91,7 +91,7 @@ impl<R: Read + Seek> Zip<R> {
     /// The first bytes of a file.
     pub(super) fn beginning(&self, entry: &Entry, length: u64) -> Result<Vec<u8>, Problem> {
         let mut bytes = Vec::new();
-        let reader = self.archive.get_entry(entry.place).map_err(damaged)?.reader();
+        let reader = self.archive.get_entry(entry.place).map_err(|error| damaged(&error))?.reader();
         let read = match entry.method {
             CompressionMethod::STORE => reader.take(length).read_to_end(&mut bytes),
             CompressionMethod::DEFLATE => DeflateDecoder::new(reader).take(length).read_to_end(&mut bytes),
@@ -102,6 +102,6 @@ impl<R: Read + Seek> Zip<R> {
     }
 }
 
-fn damaged(error: rawzip::Error) -> Problem {
+fn damaged(error: &rawzip::Error) -> Problem {
     Problem::Damaged(error.to_string())
 }
