@@ -27,7 +27,7 @@ pub fn user_data() -> Option<Data> {
     // Not every machine has such tables.
     File::open(TABLES).and_then(|file| file.take(LONGEST_TABLES).read_to_end(&mut tables)).ok()?;
     let text = find(&tables)?;
-    let longest = (LONGEST + 1).next_multiple_of(3) / 3 * 4;
+    let longest = (LONGEST + 1).div_ceil(3) * 4;
     let bytes = if text.len() > longest { Err(super::document::too_long()) } else { decode(text) };
     Some(bytes.and_then(|bytes| unpack(&bytes)).map_or_else(Data::Bad, Data::Text))
 }

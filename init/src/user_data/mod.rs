@@ -46,11 +46,10 @@ pub fn source(image: &Image) -> Source {
             error!("user data: the image takes none (--user-data=never): those of the firmware are not read");
             Source::Nowhere
         }
-        (When::Never, None) => Source::Nowhere,
         (_, Some(data)) => Source::Firmware(data),
         (When::Always, None) => Source::Service,
         (When::Ec2, None) if is_ec2() => Source::Service,
-        (When::Ec2, None) => Source::Nowhere,
+        (When::Ec2 | When::Never, None) => Source::Nowhere,
     }
 }
 
