@@ -69,8 +69,8 @@ fn has_private_key(bytes: &[u8]) -> bool {
     memmem::find_iter(bytes, "-----BEGIN ").filter_map(behind).any(is_private_key)
 }
 
-/// Whether a private key's block begins here. Source code and manuals name such blocks, and hold none. JSON has its line ends
-/// as `\n`.
+/// Whether a private key's block begins here. Source code and manuals name such blocks, and hold none. JSON has its
+/// line ends as `\n`.
 fn is_private_key(block: &[u8]) -> bool {
     let text = String::from_utf8_lossy(block).replace("\\r", "").replace("\\n", "\n");
     let Some((label, rest)) = text.trim_start_matches("-----BEGIN ").split_once("-----") else { return false };

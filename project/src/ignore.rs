@@ -1,6 +1,6 @@
-//! What `.nanoosignore` and `.dockerignore` say, by
-//! [Docker's rules](https://docs.docker.com/build/concepts/context/#dockerignore-files): one pattern a line, from the
-//! project's root; what a pattern matches is left out with all that is below it; `!` takes it in again; the last pattern that
+//! What `.nanoosignore` and `.dockerignore` say, by [Docker's
+//! rules](https://docs.docker.com/build/concepts/context/#dockerignore-files): one pattern a line, from the project's
+//! root; what a pattern matches is left out with all that is below it; `!` takes it in again; the last pattern that
 //! matches counts.
 
 use thiserror::Error;
@@ -66,8 +66,8 @@ impl Rules {
         Ok(Rules { rules: rules.collect::<Result<_, _>>()? })
     }
 
-    /// Whether they leave out a path relative to the project's root, where `parent` is of the directory that it is in; and
-    /// what is to be known of it for what is below it.
+    /// Whether they leave out a path relative to the project's root, where `parent` is of the directory that it is in;
+    /// and what is to be known of it for what is below it.
     #[must_use]
     pub fn leave_out(&self, path: &str, parent: &Matched) -> (bool, Matched) {
         let mut is_left_out = false;

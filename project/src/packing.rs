@@ -25,8 +25,8 @@ pub struct Packing {
     pub rules: Option<(Rules, &'static str)>,
     /// Files that the build writes, wherever they are.
     pub outputs: Vec<PathBuf>,
-    /// Paths, relative to the project's root, that are packed with all that is below them, whatever else is said: what the
-    /// user names, what a build makes.
+    /// Paths, relative to the project's root, that are packed with all that is below them, whatever else is said: what
+    /// the user names, what a build makes.
     pub named: Vec<PathBuf>,
 }
 

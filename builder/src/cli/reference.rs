@@ -1,4 +1,5 @@
-//! docs/reference.md, made from the definitions that the program itself reads. Only the test that keeps it current is here.
+//! docs/reference.md, made from the definitions that the program itself reads. Only the test that keeps it current is
+//! here.
 
 use super::keys::{self, Shape};
 use clap::{Arg, Command};
@@ -13,15 +14,15 @@ const WRITE: &str = "NANOOS_WRITE_REFERENCE";
 const INTRODUCTION: &str = "\
 # Reference
 
-Every command with its options, and every key of nanoos.toml. This page is made from the definitions that `builder` itself
-reads: `NANOOS_WRITE_REFERENCE=1 cargo test -p builder --bin builder the_reference_is_current` writes it anew.
+Every command with its options, and every key of nanoos.toml. This page is made from the definitions that `builder`
+itself reads: `NANOOS_WRITE_REFERENCE=1 cargo test -p builder --bin builder the_reference_is_current` writes it anew.
 ";
 
 const SETTINGS: &str = "
 ## nanoos.toml
 
-A project says in `nanoos.toml`, in its directory, what would stand on the command line otherwise. The keys are the names of
-the long options:
+A project says in `nanoos.toml`, in its directory, what would stand on the command line otherwise. The keys are the
+names of the long options:
 
 ```toml
 region = \"eu-central-1\"
@@ -32,11 +33,11 @@ sysctl = [\"net.core.somaxconn=4096\"]
 cmd = [\"/bin/server\", \"--port\", \"80\"]
 ```
 
-- The command line counts first, then the environment, then `nanoos.toml`, then the default. An option on the command line
-  takes the place of the key with all that it holds, and of keys that it cannot stand beside.
+- The command line counts first, then the environment, then `nanoos.toml`, then the default. An option on the command
+  line takes the place of the key with all that it holds, and of keys that it cannot stand beside.
 - Tables are joined: `-e LOG=info` changes `LOG`, and leaves the other variables of `env` as they are.
-- `true` is the option, `false` is none. A list is the option once for each of it; a list in `cmd` or `entrypoint` is one
-  command line.
+- `true` is the option, `false` is none. A list is the option once for each of it; a list in `cmd` or `entrypoint` is
+  one command line.
 - Keys that mean nothing to a command are left aside: those of EC2 with `run`, and where a disk image is made.
 - Paths are relative to the directory of `nanoos.toml`.
 - A key that is none is an error that names the nearest one, and so is a value that the option does not take.

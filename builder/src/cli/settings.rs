@@ -76,7 +76,8 @@ fn parse_for(
     Ok((cli, all_matches))
 }
 
-/// Leaves the settings that count for this command: those that the user did not give, and that go with what the user gave.
+/// Leaves the settings that count for this command: those that the user did not give, and that go with what the user
+/// gave.
 fn choose(settings: &mut Vec<Setting>, command: &clap::Command, matches: &ArgMatches) {
     let options: Vec<&Arg> = keys::options(command).collect();
     let option = |name: &str| options.iter().copied().find(|option| keys::long(option) == Some(name));
@@ -105,8 +106,8 @@ fn choose(settings: &mut Vec<Setting>, command: &clap::Command, matches: &ArgMat
     choose_destination(settings, command, matches);
 }
 
-/// The options of EC2 mean nothing to a disk image, and its own mean nothing to an AMI: what the user wants decides, else what
-/// nanoos.toml wants.
+/// The options of EC2 mean nothing to a disk image, and its own mean nothing to an AMI: what the user wants decides,
+/// else what nanoos.toml wants.
 fn choose_destination(settings: &mut Vec<Setting>, command: &clap::Command, matches: &ArgMatches) {
     const OF_A_FILE: &[&str] = &["output", "format"];
     let option = |name: &str| keys::options(command).find(|option| keys::long(option) == Some(name));

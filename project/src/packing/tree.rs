@@ -127,8 +127,8 @@ impl fmt::Display for LeftOut {
 }
 
 impl Tree {
-    /// What detection sees: every file that is packed, and the texts of those that it `wants`; and files of the root that only
-    /// the rules leave out, for a Dockerfile or a Procfile need not be in the machine to say what it is.
+    /// What detection sees: every file that is packed, and the texts of those that it `wants`; and files of the root
+    /// that only the rules leave out, for a Dockerfile or a Procfile need not be in the machine to say what it is.
     ///
     /// # Errors
     /// When a wanted file cannot be read.
