@@ -2,7 +2,9 @@
 //! values of a field the last. An image that Docker runs may have been written by anything, and means here what it
 //! means there.
 
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::{Error, Map, Value};
 use std::cell::Cell;
 use std::fmt;
