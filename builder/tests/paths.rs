@@ -236,6 +236,16 @@ fn images_keep_pid_1_and_disks_are_not_overwritten_by_what_they_are_made_of() {
     assert!(told.contains("\"pid1\": true"), "{told}");
     let told = stdout(builder(dir.path(), &["--dry-run", "--pid1=no", "oci:image", "--kernel", "kernel"]));
     assert!(told.contains("\"pid1\": false"), "{told}");
-    let refused = refusal(inside(&dir, &["create", "-o", "app.py"]));
-    assert_eq!(refused, "builder: -o app.py: it belongs to the project, which is read: name another file");
+    let write = |name: &str| inside(&dir, &["create", "--dry-run", "-o", name]);
+    assert_eq!(
+        refusal(write("app.py")),
+        "builder: -o app.py: it belongs to the project, which is read: name another file"
+    );
+    // What an earlier build made is no part of it, in whatever format.
+    disk(&dir.path().join("shop/shop.raw"));
+    fs::write(dir.path().join("shop/shop.tar.gz"), [0x1f, 0x8b]).unwrap();
+    for name in ["shop.raw", "shop.tar.gz"] {
+        let told = stdout(write(name));
+        assert!(told.contains(&format!("output        {name}, ")), "{told}");
+    }
 }

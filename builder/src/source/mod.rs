@@ -202,6 +202,8 @@ impl Source {
             Source::DockerArchive(path, _) | Source::OciArchive(path, _) | Source::RootFs(path) => vec![path.clone()],
             // Beside these there may be anything in the directory.
             Source::OciLayout(path, _) => ["index.json", "oci-layout", "blobs"].map(|name| path.join(name)).into(),
+            // A project's directory may hold what is made of it; which of its files are read is known once it was looked at.
+            Source::Local(local) if local.path.is_dir() => Vec::new(),
             Source::Local(local) => vec![local.path.clone()],
             Source::Anywhere(_) | Source::Registry(_) | Source::Engine(..) => Vec::new(),
         }
