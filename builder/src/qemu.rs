@@ -91,7 +91,9 @@ pub(crate) fn boot(disk: &Path, hardware: &Hardware, progress: &Progress, starte
     progress.step("boot it in QEMU; Ctrl-C presses the machine's power button, a second one pulls the plug");
     let mut command = Command::new("bash");
     command.arg(scripts.path().join("boot.sh")).arg(disk).args(arguments(hardware)).stdin(Stdio::null());
-    hardware.config.iter().for_each(|file| drop(command.arg("--config").arg(file)));
+    if let Some(file) = &hardware.config {
+        command.arg("--config").arg(file);
+    }
     let mut machine = Tool::spawn_in_charge(&mut command)?;
     started();
     let status = machine.wait()?;

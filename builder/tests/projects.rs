@@ -1,6 +1,7 @@
 //! Projects and payloads of every kind that this machine has the tools for, made into images and run.
 
 #[path = "support/part.rs"]
+#[expect(dead_code, reason = "only run() is used here")]
 mod part;
 mod support;
 
