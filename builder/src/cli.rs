@@ -284,7 +284,7 @@ pub(crate) struct Run {
 /// What the machine is made of and how it behaves.
 #[derive(Debug, Args)]
 pub(crate) struct Setup {
-    /// Further kernel arguments [default: quiet, and nothing with --debug]
+    /// Further kernel arguments, in place of the default [default: quiet, and nothing with --debug]
     #[arg(short = 'k', long, value_name = "ARGS", allow_hyphen_values = true)]
     pub(crate) kernel_args: Option<String>,
 

@@ -71,13 +71,15 @@ pub fn configure(machine: &mut Machine, image: &mut Image, source: Source) -> Re
         Source::Firmware(data) => act_on(data, machine, image),
         Source::Service => timed("user data", || ask(machine, image))?,
     };
-    let (problem, is_fatal) = match taken {
+    let (problem, is_fatal, option) = match taken {
         Ok(()) => return Ok(()),
-        Err(Fault::Bad(problem)) => (problem, image.bad_user_data == BadUserData::Halt),
-        Err(Fault::NoAnswer(problem)) => (problem, image.missing_metadata == MissingMetadata::Halt),
+        Err(Fault::Bad(problem)) => (problem, image.bad_user_data == BadUserData::Halt, "--bad-user-data"),
+        Err(Fault::NoAnswer(problem)) => {
+            (problem, image.missing_metadata == MissingMetadata::Halt, "--missing-metadata")
+        }
     };
     if is_fatal {
-        bail!("user data: {problem}");
+        bail!("user data: {problem}; the machine ends (an image built with {option} ignore starts without them)");
     }
     error!("user data: {problem}; the application starts without them");
     Ok(())

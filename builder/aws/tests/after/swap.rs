@@ -97,7 +97,9 @@ async fn a_mark_stays_while_an_image_uses_it_and_goes_with_the_last_one() {
 /// AWS answers a token with the same snapshot for ever.
 #[tokio::test]
 async fn a_mark_that_was_removed_is_made_again_at_once_however_often() {
-    let lab = Lab::new();
+    let mut lab = Lab::new();
+    // To wait once would take longer than all of this does on a busy machine.
+    lab.timing.seen = std::time::Duration::from_secs(30);
     let start = std::time::Instant::now();
     for seed in 0..5 {
         let image = lab.image_with_swap(seed).await.image;
@@ -105,7 +107,7 @@ async fn a_mark_that_was_removed_is_made_again_at_once_however_often() {
     }
     // Of other disks each time: nothing had to be found out about what is gone.
     assert_eq!(lab.count("StartSnapshot"), 10);
-    assert!(start.elapsed() < 5 * lab.timing.seen, "{:?}", start.elapsed());
+    assert!(start.elapsed() < lab.timing.seen, "{:?}", start.elapsed());
 }
 
 /// Publishes another image with the same mark while the first one is being removed.
