@@ -90,7 +90,10 @@ fn wrong_command_lines() {
         assert_eq!(complaint(builder(dir.path(), arguments), 2), *expected, "{arguments:?}");
     }
     let name = complaint(builder(dir.path(), &["NGINX"]), 2);
-    assert!(name.starts_with("invalid value 'NGINX' for '<IMAGE|PATH>': \"NGINX\" is not the name of an image: "), "{name}");
+    assert!(
+        name.starts_with("invalid value 'NGINX' for '<IMAGE|PATH>': \"NGINX\" is not the name of an image: "),
+        "{name}"
+    );
     assert_eq!(names(dir.path()), [""; 0]);
 }
 
