@@ -45,7 +45,8 @@ pub(crate) fn run(what: Option<&CacheCommand>, cache: &Cache) -> Result<()> {
     std::io::stdout().write_all(text.as_bytes()).context("write to standard output")
 }
 
-/// Keeps the cache within its size once a build is done, and says where it is shared in vain. The build is done in any case.
+/// Keeps the cache within its size once a build is done, and says where it is shared in vain. The build is done in any
+/// case.
 pub(crate) fn trim(cache: &Cache, progress: &Progress) {
     if cache.met_others() {
         progress.warn(format!(
