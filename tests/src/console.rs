@@ -2,9 +2,15 @@
 
 use std::fmt::Write as _;
 use std::io::Read;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::mem;
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use regex::Regex;
+
+/// What every message of the kernel (and of init, which writes to /dev/kmsg) begins with: the seconds since its start.
+static STAMP: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\[ *\d+\.\d{6}\] ").unwrap());
 
 /// A line and when it was complete, counted from the start of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +41,9 @@ pub struct Console {
 #[derive(Debug, Default)]
 struct State {
     lines: Vec<Line>,
+    /// The beginning of a program's line that a message of the kernel cut in two: the serial port sends a message
+    /// whole, but a program's line byte by byte. Its rest is what comes next that is not the kernel's.
+    cut: String,
     ended: bool,
 }
 
@@ -104,13 +113,28 @@ impl Console {
         if !rest.is_empty() {
             self.push(start, String::from_utf8_lossy(&rest).split('\n'));
         }
-        self.lock().ended = true;
+        let mut state = self.lock();
+        let cut = mem::take(&mut state.cut);
+        if !cut.is_empty() {
+            state.lines.push(Line { at: start.elapsed(), text: cut });
+        }
+        state.ended = true;
+        drop(state);
         self.shared.1.notify_all();
     }
 
     fn push<'a>(&self, start: Instant, lines: impl Iterator<Item = &'a str>) {
         let at = start.elapsed();
-        self.lock().lines.extend(lines.map(|line| Line { at, text: plain(line) }));
+        let mut state = self.lock();
+        for line in lines {
+            let mut text = plain(line);
+            match STAMP.find(&text).map(|stamp| stamp.start()) {
+                Some(begin) => state.cut.extend(text.drain(..begin)),
+                None => text.insert_str(0, &mem::take(&mut state.cut)),
+            }
+            state.lines.push(Line { at, text });
+        }
+        drop(state);
         self.shared.1.notify_all();
     }
 }
@@ -156,6 +180,26 @@ mod tests {
         drop(writer);
         assert_eq!(console.wait_for(|line| line == "never", 0, soon()), Wait::Ended);
         assert_eq!(texts(&console), ["first", "", "second"]);
+    }
+
+    #[test]
+    fn a_line_is_whole_though_the_kernel_speaks_in_its_midst() {
+        let console = Console::collect(
+            &b"star[    2.913608] nanoos: clock\r\n[   12.000001] two\nted\r\nsaid[  1.000000] three\n\nhalf[  4.000000] four\n"[..],
+        );
+        assert_eq!(console.wait_for(|_| false, 0, soon()), Wait::Ended);
+        assert_eq!(
+            texts(&console),
+            [
+                "[    2.913608] nanoos: clock",
+                "[   12.000001] two",
+                "started",
+                "[  1.000000] three",
+                "said",
+                "[  4.000000] four",
+                "half"
+            ]
+        );
     }
 
     #[test]
