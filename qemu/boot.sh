@@ -18,6 +18,8 @@ Ctrl-C presses the machine's power button; a second Ctrl-C cuts the power.
                        program and started by QEMU
   --swap MIB           size of the blank swap volume (default 1024); 0: none
   --net OPTIONS|none   further options of QEMU's user network, such as net=169.254.169.0/24; none: no network
+  --config FILE        the machine's user data, as an instance of EC2 has them: KEY=VALUE lines or JSON, 16 KB at most,
+                       packed by gzip or not. An image built with --user-data=never takes none
   --monitor SOCKET     listen at this Unix socket for QMP, QEMU's machine protocol
   -h, --help           this text
 
@@ -33,6 +35,7 @@ readonly here=${BASH_SOURCE[0]%/*}
 readonly QEMU=qemu-system-x86_64
 readonly ESP_TYPE=28732ac11ff8d211ba4b00a0c93ec93b        # EFI system partition, as GPT stores it
 readonly ROOT_ARM64_TYPE=45b021b9f01dc341af444c6f280d3fae # root partition of a 64-bit ARM machine
+readonly MOST_USER_DATA=16384 # bytes, what EC2 takes and init reads
 # CODE and VARS of the firmware, where Debian and Ubuntu, Fedora, Arch, openSUSE and Gentoo put them.
 readonly FIRMWARE=(
     /usr/share/OVMF/OVMF_CODE_4M.fd /usr/share/OVMF/OVMF_VARS_4M.fd
@@ -43,7 +46,7 @@ readonly FIRMWARE=(
     /usr/share/edk2-ovmf/OVMF_CODE.fd /usr/share/edk2-ovmf/OVMF_VARS.fd
 )
 
-disk='' memory=512 processors=2 firmware=uefi swap=1024 network='' monitor=''
+disk='' memory=512 processors=2 firmware=uefi swap=1024 network='' config='' monitor=''
 forwards=() # PROTOCOL HOST GUEST, one after the other
 extra=()    # QEMU's own arguments
 tmp='' qemu_pid='' filter_pid='' interrupts=0
@@ -53,7 +56,7 @@ parse_arguments() {
         case $1 in
             -h | --help) usage; exit 0 ;;
             --) shift; extra=("$@"); break ;;
-            -p | -m | --smp | --firmware | --swap | --net | --monitor)
+            -p | -m | --smp | --firmware | --swap | --net | --config | --monitor)
                 (($# > 1)) || bad_usage "$1 needs a value"
                 take_option "$1" "$2"
                 shift
@@ -74,6 +77,7 @@ take_option() {
         --firmware) firmware=$2; [[ $2 =~ ^(uefi|direct)$ ]] || bad_usage "--firmware is uefi or direct, not $2" ;;
         --swap) swap=$2; [[ $2 == 0 ]] || swap=$(whole_number "$@") ;;
         --net) network=$2 ;;
+        --config) config=$2 ;;
         --monitor) monitor=$2 ;;
     esac
 }
@@ -216,6 +220,20 @@ network_arguments() {
     qemu+=(-netdev "$options" -device "virtio-net-pci,netdev=net,romfile=")
 }
 
+# In a string of the firmware's tables (init/src/user_data/firmware.rs). They may hold secrets: QEMU reads them from a pipe,
+# so that they stand neither in its arguments nor in a file of ours.
+config_arguments() {
+    local text padding bytes pipe
+    [[ -n $config ]] || return 0
+    [[ -r $config && ! -d $config ]] || die "--config $config: no file that you may read"
+    text=$(head -c "$((MOST_USER_DATA + 1))" -- "$config" | base64 -w 0)
+    padding=${text//[^=]/}
+    bytes=$((${#text} / 4 * 3 - ${#padding}))
+    ((bytes <= MOST_USER_DATA)) || die "--config $config: longer than 16 KB, the most that a machine takes"
+    exec {pipe}< <(printf 'nanoos.user-data:%s' "$text")
+    qemu+=(-smbios "type=11,path=/dev/fd/$pipe")
+}
+
 uefi_arguments() {
     local code vars
     set -- "${FIRMWARE[@]}"
@@ -331,6 +349,7 @@ main() {
     machine_arguments
     disk_arguments "$format"
     network_arguments
+    config_arguments
     "${firmware}_arguments" "$format"
     monitor_arguments
     qemu+=("${extra[@]}")

@@ -5,9 +5,12 @@ use crate::log::OrWarn;
 use crate::root::Root;
 use crate::{error, mounts};
 use anyhow::{Context, Result};
+use nix::unistd::Pid;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Read, Seek};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Where init sees the hierarchy. The application sees its own group at /sys/fs/cgroup, and nothing beside it.
@@ -22,6 +25,8 @@ const INIT: &str = "/cgroup/init";
 const INIT_SETTINGS: &[(&str, &str)] = &[("cpu.weight", "10000"), ("memory.min", "4194304")];
 /// How many processes and threads are kept for init and the kernel.
 const SPARE_PIDS: u64 = 100;
+/// How many groups of the application are looked into: it can make any number, and PID 1 must not be at it for ever.
+const MOST_GROUPS: usize = 4096;
 /// A machine without memory kills process after process: the console needs to hear it once in this time.
 const LATELY: Duration = Duration::from_secs(10);
 
@@ -135,6 +140,31 @@ pub fn protect_init() {
     }
     // The kernel spares PID 1 itself, but not the children that it sends to unmount.
     fs::write("/proc/self/oom_score_adj", "-1000").context("write /proc/self/oom_score_adj").or_warn("memory");
+}
+
+/// The processes of the application, in whatever groups it has made, in the order of their numbers: as a rule those first
+/// that have started others. Empty where there are no groups.
+#[must_use]
+pub fn processes() -> Vec<Pid> {
+    let mut found = BTreeSet::new();
+    let mut ahead = vec![PathBuf::from(APP)];
+    for _ in 0..MOST_GROUPS {
+        let Some(group) = ahead.pop() else { break };
+        // A group may be gone again, and of one of threads (EOPNOTSUPP) the processes are listed above it.
+        let listed = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+        found.extend(listed.lines().filter_map(|pid| pid.parse::<i32>().ok()).filter(|pid| *pid > 0));
+        let entries = fs::read_dir(group).into_iter().flatten().flatten();
+        ahead.extend(
+            entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()),
+        );
+    }
+    found.into_iter().map(Pid::from_raw).collect()
+}
+
+/// Whether any process of the application is left.
+#[must_use]
+pub fn is_populated() -> bool {
+    fs::read_to_string(format!("{APP}/cgroup.events")).is_ok_and(|text| text.lines().any(|line| line == "populated 1"))
 }
 
 /// Kills every process of the application, those among them that are just being made.

@@ -11,6 +11,7 @@ use nanoos_init::log::{self, OrWarn, timed};
 use nanoos_init::machine::Machine;
 use nanoos_init::power::{self, Asked};
 use nanoos_init::root::Root;
+use nanoos_init::user_data::Source;
 use nanoos_init::{error, info, memory, mounts, rcu, restarts, shutdown, user_data};
 use nix::sys::signal::Signal;
 use rustix::process::WaitStatus;
@@ -85,10 +86,11 @@ fn run(machine: &mut Machine, image: &mut Image) -> Result<()> {
     let partition = timed("disk", || find_root(machine, image))?;
     machine.root = Some(timed("root", || mount_root(machine, &partition, image)).context("boot")?);
     machine.cgroups = machine.root.as_ref().and_then(|root| Cgroups::contain(root).or_warn("cgroups"));
-    if image.wait_network || user_data::is_wanted(image) {
+    let source = user_data::source(image);
+    if image.wait_network || source == Source::Service {
         timed("network", || wait_for_network(machine))?;
     }
-    user_data::configure(machine, image)?;
+    user_data::configure(machine, image, source)?;
 
     let entrypoint = timed("launch", || entrypoint::launch(machine, image))?;
     machine.settle()?;

@@ -2,10 +2,11 @@
 
 use crate::entrypoint::systemd;
 use crate::errand::in_child;
+use crate::log::OrWarn;
 use crate::machine::Machine;
 use crate::root::Root;
 use crate::{cgroup, error, info, swap, sys, unmount, warn};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use initramfs::image::Image;
 use initramfs::signal;
 use nix::errno::Errno;
@@ -44,14 +45,19 @@ pub fn stop(machine: &mut Machine, entrypoint: Pid, image: &Image) {
     let number = image.stop_signal.unwrap_or_else(|| systemd::stop_signal(entrypoint));
     let name = signal::name(number.into());
     info!("power: {name} to the application, {} s to stop", image.stop_timeout);
-    if let Err(error) = sys::kill(entrypoint, number) {
-        warn!("power: send {name} to process {entrypoint}: {error}");
+    ask(entrypoint, number).or_warn("power");
+    if !image.pid1 {
+        // A PID 1 ends the others itself. Nobody else does: a shell that runs `A=1 program` passes no signal on. They come
+        // after it, so that it does not go on as if one of them had ended by itself.
+        let others = cgroup::processes().into_iter().filter(|process| *process != entrypoint);
+        others.for_each(|process| {
+            // It may have ended meanwhile.
+            let _ = ask(process, number);
+        });
     }
-    // A stopped process would hear it when it goes on, which nobody else will see to.
-    let _ = kill(entrypoint, Signal::SIGCONT);
     let asked = Instant::now();
     let mut deadline = asked + Duration::from_secs(image.stop_timeout.into());
-    while machine.ended().is_none() && Instant::now() < deadline {
+    while !has_ended(machine, number, image) && Instant::now() < deadline {
         // A further request comes as an error: it is in `presses` as well, and ends nothing that is not ending.
         let _ = machine.turn(Some(deadline));
         // The first one brought us here.
@@ -60,12 +66,29 @@ pub fn stop(machine: &mut Machine, entrypoint: Pid, image: &Image) {
         }
     }
     match machine.ended() {
+        Some(_) if !has_ended(machine, number, image) => {
+            let seconds = asked.elapsed().as_secs();
+            error!("processes of the application did not stop within {seconds} s of {name}: killing them");
+        }
         Some(status) => info!("power: the application {} after {} ms", describe(status), asked.elapsed().as_millis()),
         None => {
             error!("the application did not stop within {} s of {name}: killing it", asked.elapsed().as_secs());
             let _ = kill(entrypoint, Signal::SIGKILL);
         }
     }
+}
+
+fn ask(process: Pid, number: u8) -> Result<()> {
+    sys::kill(process, number).with_context(|| format!("send {} to process {process}", signal::name(number.into())))?;
+    // A stopped process would hear it when it goes on, which nobody else will see to.
+    kill(process, Signal::SIGCONT).with_context(|| format!("continue process {process}"))
+}
+
+/// Whether the application is over. A program that ends by itself counts as all of it, as under Docker. One that dies of
+/// the stop signal, as a shell does that waits for another program, has not seen to the others, which may be at their end.
+fn has_ended(machine: &Machine, number: u8, image: &Image) -> bool {
+    let died = |status: WaitStatus| status.terminating_signal() == Some(number.into());
+    machine.ended().is_some_and(|status| image.pid1 || !died(status) || !cgroup::is_populated())
 }
 
 /// How a process ended, for a message.

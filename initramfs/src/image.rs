@@ -70,6 +70,13 @@ pub struct Image {
     /// How many words of [`Image::argv`] are ENTRYPOINT: arguments that a machine is given when it starts replace the rest.
     #[serde(default)]
     pub entrypoint_words: usize,
+    /// The processes of a project, by name: program and arguments of each. A machine may be told to start another than
+    /// [`Image::argv`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub processes: BTreeMap<String, Vec<String>>,
+    /// Which of them [`Image::argv`] is; empty where it is none of them.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub process: String,
     /// Neither the program nor what it starts can gain privileges by setuid files (PR_SET_NO_NEW_PRIVS).
     #[serde(default)]
     pub no_new_privileges: bool,
@@ -230,6 +237,8 @@ impl Image {
             wait_network: true,
             late_modules: false,
             entrypoint_words: 0,
+            processes: BTreeMap::new(),
+            process: String::new(),
             no_new_privileges: false,
             limits: Limits::default(),
             pid1: true,
@@ -276,6 +285,15 @@ impl Image {
         let has_nul = |text: &String| text.contains('\0');
         if self.argv.first().is_none_or(String::is_empty) {
             return Err("argv names no program");
+        }
+        if !self.processes.values().all(|argv| argv.first().is_some_and(|program| !program.is_empty())) {
+            return Err("processes has one that names no program");
+        }
+        if self.processes.values().flatten().any(has_nul) {
+            return Err("processes has a NUL byte, which no program can be given");
+        }
+        if !self.process.is_empty() && self.processes.get(&self.process) != Some(&self.argv) {
+            return Err("process is not the name of the one that argv is");
         }
         if self.argv.iter().any(has_nul) {
             return Err("argv has a NUL byte, which no program can be given");
@@ -345,6 +363,13 @@ mod tests {
         let with = |fields: &str| refusal(&format!(r#"{{"version":2,"root":"{ESP_TYPE}",{fields}}}"#));
         assert_eq!(with(r#""argv":[]"#), "argv names no program");
         assert_eq!(with(r#""argv":["a\u0000"]"#), "argv has a NUL byte, which no program can be given");
+        assert_eq!(with(r#""argv":["a"],"processes":{"b":[]}"#), "processes has one that names no program");
+        let nul = with(r#""argv":["a"],"processes":{"b":["a","\u0000"]}"#);
+        assert_eq!(nul, "processes has a NUL byte, which no program can be given");
+        for process in ["b", "c"] {
+            let other = with(&format!(r#""argv":["a"],"processes":{{"b":["b"]}},"process":"{process}""#));
+            assert_eq!(other, "process is not the name of the one that argv is");
+        }
         assert_eq!(with(r#""argv":["a"],"env":["=x"]"#), "env has an entry that is not KEY=VALUE");
         assert_eq!(with(r#""argv":["a"],"cwd":"tmp""#), "cwd is not an absolute path");
         assert_eq!(with(r#""argv":["a"],"stop_signal":0"#), "stop_signal is not the number of a signal");
@@ -355,6 +380,17 @@ mod tests {
         assert_eq!(with(r#""argv":["a"],"volumes":["x"]"#), "volumes has an entry that is not an absolute path");
         assert!(with(r#""argv":["a"],"colour":"red""#).contains("unknown field `colour`"));
         assert!(refusal("garbage").starts_with("not an image configuration"));
+    }
+
+    #[test]
+    fn an_image_without_processes_is_as_it_was_before_there_were_any() {
+        let mut image = Image::new(vec!["web".to_owned()], ESP_TYPE);
+        let text = |image: &Image| String::from_utf8(image.to_json().unwrap()).unwrap();
+        assert!(!text(&image).contains("process"));
+        image.processes.insert("web".to_owned(), image.argv.clone());
+        image.process = "web".to_owned();
+        assert!(text(&image).contains(r#""processes":{"web":["web"]},"process":"web""#));
+        assert_eq!(Image::parse(text(&image).as_bytes()).unwrap(), image);
     }
 
     proptest! {

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use regex::Regex;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::fs;
 use std::io::pipe;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -42,6 +43,8 @@ pub struct Options {
     pub swap: Option<u32>,
     /// Options of QEMU's user network, or `none`.
     pub net: Option<String>,
+    /// User data.
+    pub config: Option<String>,
     /// TCP ports of the machine that the test talks to.
     pub ports: Vec<u16>,
     /// QEMU's own arguments.
@@ -86,6 +89,11 @@ impl Vm {
         let (reader, writer) = pipe().context("make a pipe")?;
         let mut command = guarded(workspace::root().join("qemu/boot.sh"));
         command.arg(disk).arg("--monitor").arg(&socket).env("TMPDIR", directory.path());
+        if let Some(config) = &options.config {
+            let file = directory.path().join("config");
+            fs::write(&file, config).context("write the user data")?;
+            command.arg("--config").arg(file);
+        }
         arguments(&mut command, options, &ports);
         command.stdout(writer.try_clone().context("clone a pipe")?).stderr(writer);
         let mut group = Group::spawn(&mut command)?;
@@ -294,5 +302,37 @@ fn connect(socket: &Path, group: &mut Group, console: &Console) -> Result<Qmp> {
         if Instant::now() >= deadline {
             bail!("QEMU did not come up within {} s\n{}", START.as_secs(), console.transcript());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_data_that_no_machine_takes_are_refused_before_it_starts() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = directory.path().join("disk.qcow2");
+        fs::write(&disk, b"QFI\xfb").unwrap();
+        let refusal = |config: &Path| {
+            let mut command = guarded(workspace::root().join("qemu/boot.sh"));
+            let output = command.arg(&disk).arg("--config").arg(config).output().unwrap();
+            assert_eq!(output.status.code(), Some(1));
+            String::from_utf8(output.stderr).unwrap()
+        };
+        let config = directory.path().join("config");
+        for (bytes, expected) in
+            [(16_385, "longer than 16 KB, the most that a machine takes"), (99_999, "longer than 16 KB")]
+        {
+            fs::write(&config, vec![b'#'; bytes]).unwrap();
+            let refused = refusal(&config);
+            assert!(refused.contains(&format!("boot.sh: --config {}: {expected}", config.display())), "{refused}");
+        }
+        let refused = refusal(directory.path());
+        assert!(refused.contains(": no file that you may read"), "{refused}");
+        // QEMU is started with as much as there may be, and finds that this is no disk.
+        fs::write(&config, [b'#'; 16_384]).unwrap();
+        let refused = refusal(&config);
+        assert!(refused.contains("qemu-system-x86_64: ") && !refused.contains("--config"), "{refused}");
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn unpack(bytes: &[u8], limit: usize) -> Result<Vec<u8>, String> {
     let deflated = body(bytes).ok_or_else(damaged)?;
     let (deflated, trailer) = deflated.split_at_checked(deflated.len().wrapping_sub(TRAILER)).ok_or_else(damaged)?;
     let text = decompress_to_vec_with_limit(deflated, limit).map_err(|error| match error.status {
-        TINFLStatus::HasMoreOutput => super::too_long(),
+        TINFLStatus::HasMoreOutput => super::document::too_long(),
         _ => damaged(),
     })?;
     let length = u32::try_from(text.len()).map_err(|_| damaged())?;

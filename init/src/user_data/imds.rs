@@ -2,8 +2,8 @@
 //! waits for answers.
 
 use super::answer::{Answer, Data};
+use super::document::{LONGEST, is_hostname, unpack};
 use super::http::{self, Response, TooLong};
-use super::{LONGEST, is_hostname, unpack};
 use crate::error;
 use anyhow::{Context, Result, bail, ensure};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

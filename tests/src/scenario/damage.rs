@@ -5,6 +5,8 @@ use anyhow::{Context, Result, ensure};
 use initramfs::cpio::Archive;
 use initramfs::paths::IMAGE_JSON;
 use serde::Deserialize;
+use serde_json::{Deserializer, Value, json};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -68,8 +70,11 @@ impl Damage {
     pub(super) fn apply(&self, disk: &Path) -> Result<()> {
         let file = File::options().read(true).write(true).open(disk).context("open the disk")?;
         if let Some(change) = self.image_json {
-            let esp = format!("{}@@{}", disk.display(), partition(&file, 0)?);
-            replace_configuration(&esp, change).context("replace image.json")?;
+            replace_configuration(disk, |_| match change {
+                ImageJson::Missing => Ok(Vec::new()),
+                ImageJson::Corrupted => configuration(b"{\"version\":1,\"argv\":[\"/pr"),
+                ImageJson::Future => configuration(b"{\"version\":999,\"argv\":[\"/probe\"],\"news\":true}"),
+            })?;
         }
         for range in &self.root {
             invert(&file, partition(&file, 1)? + range.at, range.bytes)?;
@@ -103,8 +108,10 @@ fn invert(disk: &File, at: u64, bytes: usize) -> Result<()> {
 
 /// The configuration is the first archive of the EFI program's initramfs, before the compressed one. What replaces it takes its
 /// place, filled up with the zeros that the kernel passes over, so that nothing else moves.
-fn replace_configuration(esp: &str, change: ImageJson) -> Result<()> {
+fn replace_configuration(disk: &Path, change: impl FnOnce(&[u8]) -> Result<Vec<u8>>) -> Result<()> {
     const PROGRAM: &str = "::/EFI/BOOT/BOOTX64.EFI";
+    let file = File::open(disk).context("open the disk")?;
+    let esp = &format!("{}@@{}", disk.display(), partition(&file, 0)?);
     let directory = tempfile::tempdir().context("make a directory")?;
     let path = directory.path().join("program.efi");
     run(tool("mcopy", "mtools")?.args(["-i", esp, PROGRAM]).arg(&path))?;
@@ -113,17 +120,26 @@ fn replace_configuration(esp: &str, change: ImageJson) -> Result<()> {
     let initrd = program.get_mut(section).context("an .initrd outside of the file")?;
     let end = initrd.windows(ZSTD.len()).position(|window| window == ZSTD).context("no zstd in .initrd")?;
     let archive = &mut initrd[..end];
-    let replacement = match change {
-        ImageJson::Missing => Vec::new(),
-        ImageJson::Corrupted => configuration(b"{\"version\":1,\"argv\":[\"/pr")?,
-        ImageJson::Future => configuration(b"{\"version\":999,\"argv\":[\"/probe\"],\"news\":true}")?,
-    };
+    let replacement = change(archive).context("replace image.json")?;
     ensure!(replacement.len() <= archive.len(), "{} bytes into {}", replacement.len(), archive.len());
     archive.fill(0);
     archive[..replacement.len()].copy_from_slice(&replacement);
     fs::write(&path, program)?;
     run(tool("mcopy", "mtools")?.args(["-o", "-i", esp]).arg(&path).arg(PROGRAM))?;
     Ok(())
+}
+
+/// Gives a disk the processes of a project, which no container image has: the one that it starts, and others.
+pub(super) fn add_processes(disk: &Path, processes: &BTreeMap<String, Vec<String>>) -> Result<()> {
+    replace_configuration(disk, |archive| {
+        let start = archive.iter().position(|byte| *byte == b'{').context("no image.json")?;
+        let mut documents = Deserializer::from_slice(&archive[start..]).into_iter::<Value>();
+        let mut image = documents.next().context("no image.json")??;
+        let started = processes.iter().find(|(_, argv)| image["argv"] == json!(argv));
+        image["process"] = json!(started.context("none of the processes is the program of the image")?.0);
+        image["processes"] = json!(processes);
+        configuration(&serde_json::to_vec(&image)?)
+    })
 }
 
 /// An archive with this configuration.

@@ -1,6 +1,6 @@
 //! From a scenario's image to its disk, by the real builder.
 
-use super::{Base, Kernel, Scenario};
+use super::{Base, Kernel, Scenario, damage};
 use crate::oci_layout::{Config, Layer, Layout};
 use crate::process::{run, tool};
 use crate::registry::Registry;
@@ -92,6 +92,9 @@ fn make(scenario: &Scenario, directory: &Path) -> Result<PathBuf> {
             command.args(["--registry-mirror", &registry.url(), "nginx"]);
             run(&mut command)?;
         }
+    }
+    if !scenario.image.processes.is_empty() {
+        damage::add_processes(&disk, &scenario.image.processes)?;
     }
     Ok(disk)
 }

@@ -9,6 +9,7 @@
 //! program = "probe"               # package of the workspace, put at /probe; or "hello", or "" for none
 //! entrypoint = ["/probe", "say", "hello"]
 //! # sparse = { "app/data" = 300 } # files of so many MiB of zeros
+//! # processes = { web = ["/probe", "say", "hello"], worker = ["/probe", "wait"] } # as the image of a project has them
 //! # cmd, env, user, cwd, stop-signal, volumes as in a Dockerfile; the folder's own root/ is laid over the program
 //!
 //! [build]
@@ -63,6 +64,7 @@
 //! end = "power-off"               # or "reboot". Without an end the machine is killed after the last step
 //! [[steps]]
 //! boot = true                     # after power-off: once more with the same disks, as they are now
+//! # config = "A=1": with other user data than [boot] says
 //! ```
 //!
 //! A failure prints the console and what the servers said; `NANOOS_CONSOLES=DIRECTORY` keeps them of every scenario.
@@ -141,6 +143,8 @@ pub struct Image {
     pub stop_signal: String,
     /// VOLUME.
     pub volumes: Vec<String>,
+    /// The processes of a project, one of which is ENTRYPOINT and CMD.
+    pub processes: BTreeMap<String, Vec<String>>,
     /// Files of zeros, and their sizes in MiB.
     pub sparse: BTreeMap<String, u32>,
 }
@@ -157,6 +161,7 @@ impl Default for Image {
             cwd: String::new(),
             stop_signal: String::new(),
             volumes: Vec::new(),
+            processes: BTreeMap::new(),
             sparse: BTreeMap::new(),
         }
     }

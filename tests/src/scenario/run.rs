@@ -144,6 +144,7 @@ impl<'a> Stage<'a> {
             None => {}
         }
         if step.boot == Some(true) {
+            self.options.config = step.config.clone().or(self.options.config.take());
             let next = Vm::boot(self.root, &self.options)?;
             self.earlier.push(std::mem::replace(&mut self.vm, next).console().clone());
         }

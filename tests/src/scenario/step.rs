@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use serde::Deserialize;
 use std::net::IpAddr;
 
-/// One thing that must happen, or is done; exactly one field besides `within` is set.
+/// One thing that must happen, or is done; exactly one field besides `within` and `config` is set.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Step {
@@ -40,6 +40,8 @@ pub struct Step {
     pub end: Option<End>,
     /// Starts the machine again after its end, with the same disks as they are now.
     pub boot: Option<bool>,
+    /// The user data of that boot, if they are others than before.
+    pub config: Option<String>,
 }
 
 /// A GET request and what its answer must be.
@@ -139,6 +141,9 @@ pub(super) fn check(steps: &[Step]) -> Result<()> {
         let ended_before = index.checked_sub(1).is_some_and(|before| steps[before].end == Some(End::PowerOff));
         if step.boot == Some(true) && !ended_before {
             bail!("step {} boots a machine that is on", index + 1);
+        }
+        if step.config.is_some() && step.boot != Some(true) {
+            bail!("step {} has a config and is no boot", index + 1);
         }
     }
     Ok(())
