@@ -222,6 +222,7 @@ impl Linked<'_> {
             version: provenance::VERSION,
             builder: env!("CARGO_PKG_VERSION").to_owned(),
             image: ImageOf::of(&machine.container),
+            project: machine.container.config.config.project.as_ref().and_then(|project| project.origin.clone()),
             platform: machine.platform.to_string(),
             kernel: KernelOf { release: self.boot.kernel.release.clone(), config },
             init: Digest::of(self.boot.init),

@@ -187,6 +187,19 @@ impl TempDir {
         Ok(TempDir(dir))
     }
 
+    /// An empty directory in `directory`, which is made where it is missing.
+    ///
+    /// # Errors
+    /// When it can't be created there.
+    pub fn new_in(directory: &Path) -> Result<Self> {
+        let shown = || format!("create a temporary directory in {}", directory.display());
+        std::fs::create_dir_all(directory).with_context(shown)?;
+        let mut registry = registry();
+        let dir = tempfile::Builder::new().prefix(".nanoos-").tempdir_in(directory).with_context(shown)?;
+        registry.paths.insert(dir.path().to_owned());
+        Ok(TempDir(dir))
+    }
+
     /// Where it lies.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -3,27 +3,35 @@
 mod application;
 pub(crate) mod cache;
 pub(crate) mod ec2;
+pub(crate) mod grammar;
 mod inspect;
+pub(crate) mod keys;
 mod machine;
+pub(crate) mod project;
+// Of a builder without EC2 it would lack commands.
+#[cfg(all(test, feature = "aws"))]
+mod reference;
 pub(crate) mod sections;
+pub(crate) mod settings;
 
 use crate::qemu::Forward;
 use application::ApplicationArgs;
 use builder::output::Format;
 use builder::platform::Platform;
-use builder::source::Source;
 use builder::source::endpoint::Mirror;
 use builder::source::order::Order as Places;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 use ec2::Publishing;
+use grammar::Named;
 use inspect::Inspect;
 use machine::MachineArgs;
-use std::path::{Path, PathBuf};
+use project::{Init, ProjectArgs, To};
+use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Turns a container image into a machine image that boots straight into the application.
+/// Turns a container image or a project into a machine image that boots straight into the application.
 #[derive(Debug, Parser)]
 #[command(name = "builder", version, after_long_help = sections::help(), after_help = "--help has more, and examples.")]
 #[command(args_conflicts_with_subcommands = true, arg_required_else_help = true, disable_help_flag = true)]
@@ -42,6 +50,20 @@ pub(crate) struct Cli {
 /// What else there is to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Recognize the project in a directory, and write nanoos.toml, and a Procfile where there is none
+    ///
+    /// A file that is there is never changed. On a terminal it asks for the region and the profile; Enter takes what is
+    /// in brackets.
+    Init(Init),
+
+    /// Make a machine image of the project in a directory: an AMI, or a disk image
+    ///
+    /// It says first what it makes, and where. builder PATH does the same.
+    Create(Box<Create>),
+
+    /// Fetch the newest of the images that a project is built on: moves the digests in nanoos.lock
+    Update(Update),
+
     /// Build an image and boot it in QEMU, in one step
     ///
     /// The console is in the terminal. Ctrl-C presses the machine's power button, a second one pulls the plug. The exit status
@@ -96,10 +118,42 @@ pub(crate) enum Command {
 /// A build.
 #[derive(Debug, Args)]
 pub(crate) struct Build {
-    /// The container image (see Images below)
-    #[arg(value_name = "IMAGE", required = true)]
-    pub(crate) image: Option<Source>,
+    /// The container image, or a path (./DIR, ./app.jar) of a project or payload (see Images and Projects below)
+    #[arg(value_name = "IMAGE|PATH", required = true)]
+    pub(crate) image: Option<Named>,
 
+    #[command(flatten)]
+    pub(crate) making: Making,
+}
+
+/// `builder create`.
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// The project's directory, or a payload: a jar, a war, a program, an archive
+    #[arg(value_name = "PATH", default_value = ".")]
+    pub(crate) path: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) making: Making,
+}
+
+/// `builder update`.
+#[derive(Debug, Args)]
+pub(crate) struct Update {
+    /// The project's directory
+    #[arg(value_name = "PATH", default_value = ".")]
+    pub(crate) path: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) fetching: FetchArgs,
+
+    #[command(flatten)]
+    pub(crate) project: ProjectArgs,
+}
+
+/// What is made, and where.
+#[derive(Debug, Args)]
+pub(crate) struct Making {
     /// The disk image to write, in the format of its ending; raw where that says nothing; - for standard output [default:
     /// ./NAME.FORMAT]
     #[arg(short, long, value_name = "FILE")]
@@ -109,6 +163,10 @@ pub(crate) struct Build {
     /// Cloud) [default: by the ending of FILE, else raw]
     #[arg(long, value_name = "FORMAT", hide_possible_values = true, value_parser = format())]
     pub(crate) format: Option<Format>,
+
+    /// Where the result goes: into a file, or to ec2 as an AMI [default: to EC2 where there are credentials]
+    #[arg(long, value_name = "PLACE", hide_possible_values = true, help_heading = "The project")]
+    pub(crate) to: Option<To>,
 
     /// Write what the disk is made of into this file, as JSON; - for standard output
     #[arg(long, value_name = "FILE")]
@@ -126,6 +184,54 @@ pub(crate) struct Build {
 
     #[command(flatten)]
     pub(crate) publishing: Publishing,
+
+    /// What of this the command line says itself.
+    #[arg(skip)]
+    pub(crate) typed: Typed,
+}
+
+/// What stands on the command line itself, and not in nanoos.toml: there a region says where an AMI goes, and not that one is
+/// wanted, and a name is what the names of AMIs begin with.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Typed {
+    /// The first option that only an image of EC2 has.
+    pub(crate) only_of_ec2: Option<&'static str>,
+    /// Whether there is a name.
+    pub(crate) name: bool,
+}
+
+impl Cli {
+    /// The build that is asked for, by whatever command.
+    pub(crate) fn making(&mut self) -> Option<&mut Making> {
+        match &mut self.command {
+            None => Some(&mut self.build.making),
+            Some(Command::Create(create)) => Some(&mut create.making),
+            Some(_) => None,
+        }
+    }
+}
+
+impl Cli {
+    /// What stands on the command line, where this is all that it was read from.
+    pub(crate) fn typed(&self) -> Typed {
+        match &self.command {
+            None => self.build.making.typed(),
+            Some(Command::Create(create)) => create.making.typed(),
+            Some(_) => Typed::default(),
+        }
+    }
+}
+
+impl Making {
+    /// What of it the command line says, where this is all that it was read from.
+    pub(crate) fn typed(&self) -> Typed {
+        Typed { only_of_ec2: self.publishing.only_of_ec2(), name: self.publishing.name.is_some() }
+    }
+
+    /// The name that nanoos.toml gives, which is none of an AMI.
+    pub(crate) fn project_name(&mut self) -> Option<String> {
+        if self.typed.name { None } else { self.publishing.name.take() }
+    }
 }
 
 /// What is said of a build.
@@ -147,9 +253,9 @@ pub(crate) struct Report {
 /// A build and a boot.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// The container image, or a disk that was built: a file with a path (./FILE), or named .raw, .qcow2, .vmdk or .vhd
-    #[arg(value_name = "IMAGE|DISK")]
-    pub(crate) what: Bootable,
+    /// The container image, or a path: of a project or payload, or of a disk that was built
+    #[arg(value_name = "IMAGE|PATH")]
+    pub(crate) what: Named,
 
     /// Have a port of this machine lead to one of the other, with /udp behind it or not; may be repeated
     #[arg(short, long, value_name = "HOST:GUEST")]
@@ -163,35 +269,16 @@ pub(crate) struct Run {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=255))]
     pub(crate) smp: Option<u32>,
 
+    /// The machine's user data, as an instance of EC2 has them: a file of KEY=VALUE lines or JSON, which is no part of the disk
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
     /// Keep the disk image in this file; else it lies in a temporary directory ($TMPDIR) while the machine runs
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) setup: Setup,
-}
-
-/// What `run` can boot.
-#[derive(Debug, Clone)]
-pub(crate) enum Bootable {
-    /// A disk image that is there.
-    Disk(PathBuf),
-    /// A container image, to be built.
-    Image(Source),
-}
-
-impl FromStr for Bootable {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> anyhow::Result<Self> {
-        let path = Path::new(text);
-        let endings = ["raw", "qcow2", "vmdk", "vhd"];
-        let is_disk = path.extension().is_some_and(|ending| endings.iter().any(|known| ending == *known));
-        if (text.starts_with(['.', '/']) || is_disk) && path.is_file() {
-            return Ok(Bootable::Disk(path.to_owned()));
-        }
-        text.parse().map(Bootable::Image)
-    }
 }
 
 /// What the machine is made of and how it behaves.
@@ -205,6 +292,29 @@ pub(crate) struct Setup {
     #[arg(long, value_name = "OS/ARCH", default_value = "linux/amd64")]
     pub(crate) platform: Platform,
 
+    #[command(flatten)]
+    pub(crate) fetching: FetchArgs,
+
+    /// Another PID 1 than the one in this program: a static program for the platform
+    #[arg(long, value_name = "FILE")]
+    pub(crate) init: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) kernel: KernelArgs,
+
+    #[command(flatten)]
+    pub(crate) project: ProjectArgs,
+
+    #[command(flatten)]
+    pub(crate) application: ApplicationArgs,
+
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+}
+
+/// Where images come from.
+#[derive(Debug, Args)]
+pub(crate) struct FetchArgs {
     /// A server that stands for Docker Hub, tried before it; may be repeated
     #[arg(long, value_name = "URL", env = "NANOOS_REGISTRY_MIRROR", value_delimiter = ',')]
     pub(crate) registry_mirror: Vec<MirrorArg>,
@@ -216,19 +326,6 @@ pub(crate) struct Setup {
     /// A file with certificates of authorities to trust for registries, beside the system's
     #[arg(long, value_name = "FILE", env = "NANOOS_REGISTRY_CA")]
     pub(crate) registry_ca: Option<PathBuf>,
-
-    /// Another PID 1 than the one in this program: a static program for the platform
-    #[arg(long, value_name = "FILE")]
-    pub(crate) init: Option<PathBuf>,
-
-    #[command(flatten)]
-    pub(crate) kernel: KernelArgs,
-
-    #[command(flatten)]
-    pub(crate) application: ApplicationArgs,
-
-    #[command(flatten)]
-    pub(crate) machine: MachineArgs,
 }
 
 /// A format by its name; the names are for the help, the errors and the shells' completion.

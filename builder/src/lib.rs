@@ -26,6 +26,7 @@ pub mod initrd;
 pub mod inspect;
 pub mod json;
 pub mod kernel;
+pub mod local;
 pub mod machine;
 pub mod manifest;
 pub mod outfile;

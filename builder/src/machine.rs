@@ -1,5 +1,6 @@
 //! From an image's configuration to that of the machine: what `docker run` would do, written down for init.
 
+use crate::local::Project;
 use crate::manifest::RunConfig;
 use anyhow::{Result, anyhow, ensure};
 use initramfs::guid::Guid;
@@ -9,7 +10,7 @@ use initramfs::{arguments, environment, signal};
 use std::collections::BTreeMap;
 
 /// What Docker gives a container whose image sets no PATH (moby, `oci/defaults.go`).
-const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What the user decides about the machine: the fields of the contract that no image says anything about.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,8 +33,9 @@ pub struct Options {
     pub no_new_privileges: bool,
     /// Resource limits.
     pub limits: Limits,
-    /// Whether the program shares init's PID namespace, and is not PID 1 of its own.
-    pub no_pid1: bool,
+    /// Whether the program is PID 1 of a PID namespace of its own. Where nobody says it, it is, but for projects and payloads,
+    /// whose programs seldom handle SIGTERM; what a Dockerfile builds is an image like any other.
+    pub pid1: Option<bool>,
     /// Where user data may come from.
     pub user_data: UserData,
     /// What becomes of a machine with bad ones.
@@ -95,10 +97,23 @@ pub fn configure(image: &str, config: &RunConfig, root: Guid, options: &Options)
     // Docker takes a relative one as absolute.
     machine.volumes = config.volumes.keys().map(|path| format!("/{}", path.trim_start_matches('/'))).collect();
     apply(&mut machine, options);
-    arguments::check(&machine.argv, &machine.env, &machine.limits).map_err(|excess| {
-        anyhow!("the application could not be started: {excess}; give it to the program in a file of the image")
-    })?;
+    machine.pid1 = options.pid1.unwrap_or(config.project.as_ref().is_none_or(Project::is_of_a_dockerfile));
+    let project = config.project.iter();
+    machine.processes = project.clone().flat_map(|project| project.processes.clone()).collect();
+    // --cmd and --entrypoint start what may be none of them.
+    let started = project.filter(|project| project.processes.get(&project.process) == Some(&machine.argv));
+    machine.process = started.map(|project| project.process.clone()).collect();
+    check_lengths("the application", &machine.argv, &machine)?;
+    for (name, argv) in &machine.processes {
+        check_lengths(&format!("process {name}"), argv, &machine)?;
+    }
     Ok((machine, warnings))
+}
+
+fn check_lengths(what: &str, argv: &[String], machine: &Image) -> Result<()> {
+    arguments::check(argv, &machine.env, &machine.limits).map_err(|excess| {
+        anyhow!("{what} could not be started: {excess}; give it to the program in a file of the image")
+    })
 }
 
 fn apply(machine: &mut Image, options: &Options) {
@@ -113,7 +128,6 @@ fn apply(machine: &mut Image, options: &Options) {
     machine.late_modules = options.late_modules;
     machine.no_new_privileges = options.no_new_privileges;
     machine.limits = options.limits;
-    machine.pid1 = !options.no_pid1;
     machine.user_data = options.user_data;
     machine.bad_user_data = options.bad_user_data;
     machine.missing_metadata = options.missing_metadata;
@@ -128,7 +142,9 @@ fn apply(machine: &mut Image, options: &Options) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local::Origin;
     use initramfs::guid::ESP_TYPE;
+    use project::plan::Kind;
 
     fn configured(config: &RunConfig) -> Result<(Image, Vec<String>)> {
         configure("x", config, ESP_TYPE, &Options::default())
@@ -189,6 +205,41 @@ mod tests {
         let env = texts(&["PATH=/bin1", "A=1", "A", "PATH=/bin2", "A=2"]);
         let (machine, warnings) = configured(&RunConfig { cmd: texts(&["/a"]), env, ..RunConfig::default() }).unwrap();
         assert_eq!((machine.env, warnings.len()), (texts(&["PATH=/bin2", "A=2"]), 1));
+    }
+
+    #[test]
+    fn programs_of_projects_are_not_pid_1_unless_a_dockerfile_built_them() {
+        let pid1 = |kind: Option<Kind>, said| {
+            let origin = |kind: Kind| Some(Origin { kind: kind.to_string(), ..Origin::default() });
+            let project = kind.map(|kind| Project { origin: origin(kind), ..Project::default() });
+            let config = RunConfig { cmd: texts(&["/a"]), project, ..RunConfig::default() };
+            configure("x", &config, ESP_TYPE, &Options { pid1: said, ..Options::default() }).unwrap().0.pid1
+        };
+        assert!(pid1(None, None) && pid1(Some(Kind::Dockerfile), None) && pid1(Some(Kind::Node), Some(true)));
+        assert!(!pid1(Some(Kind::Node), None) && !pid1(Some(Kind::Elf), None) && !pid1(None, Some(false)));
+    }
+
+    #[test]
+    fn a_project_says_what_else_may_be_started() {
+        let processes = [("web", &["/web"][..]), ("worker", &["/worker", "-v"])];
+        let processes: BTreeMap<_, _> = processes.map(|(name, argv)| (name.to_owned(), texts(argv))).into();
+        let project = Some(Project { processes: processes.clone(), process: "web".to_owned(), ..Project::default() });
+        let mut config = RunConfig { cmd: texts(&["/web"]), project, ..RunConfig::default() };
+        let (machine, _) = configured(&config).unwrap();
+        assert_eq!((machine.processes, machine.process.as_str()), (processes, "web"));
+        machine_is_valid(&config);
+        // --cmd
+        config.cmd = texts(&["/bin/sh"]);
+        assert_eq!(configured(&config).unwrap().0.process, "");
+        machine_is_valid(&config);
+        let worker = vec!["/worker".to_owned(), "x".repeat(131_072)];
+        config.project.as_mut().unwrap().processes.insert("worker".to_owned(), worker);
+        let refused = configured(&config).unwrap_err().to_string();
+        assert!(refused.starts_with("process worker could not be started: argument 1 "), "{refused}");
+    }
+
+    fn machine_is_valid(config: &RunConfig) {
+        configured(config).unwrap().0.to_json().unwrap();
     }
 
     #[test]

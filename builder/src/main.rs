@@ -5,12 +5,12 @@ mod commands;
 mod order;
 mod qemu;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use builder::cache::{self, Cache};
 use builder::cleanup;
 use builder::progress::{Colour, Progress, paint, printable};
-use clap::{CommandFactory, FromArgMatches};
-use cli::{Cli, Command, Report};
+use cli::grammar::Named;
+use cli::{Cli, Command, Create, Report};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -19,10 +19,8 @@ const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| complain(&fault(&panic.to_string()))));
-    let arguments = Cli::command().try_get_matches();
-    let cli = arguments.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
-    let (cli, matches) = match cli {
-        Ok(cli) => cli,
+    let (cli, matches) = match cli::settings::parse(std::env::args_os().collect()) {
+        Ok(parsed) => parsed,
         Err(error) => return usage(&error),
     };
     match run(cli, &matches) {
@@ -37,8 +35,15 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli, matches: &clap::ArgMatches) -> Result<()> {
     cleanup::install()?;
-    let progress = told(&cli.build.report);
+    let progress = told(&cli.build.making.report);
     match cli.command {
+        Some(Command::Init(init)) => commands::init::init(init, &progress),
+        Some(Command::Create(create)) => {
+            let Create { path, making } = *create;
+            let progress = told(&making.report);
+            commands::build::build(Named::Path(path), making, &progress)
+        }
+        Some(Command::Update(update)) => commands::update::update(update, &progress),
         Some(Command::Run(run)) => commands::run::run(*run, matches.subcommand_matches("run"), &progress),
         Some(Command::Demo { port, kernel }) => commands::demo::run(port, kernel.kernel.as_deref(), &progress),
         #[cfg(feature = "aws")]
@@ -51,7 +56,10 @@ fn run(cli: Cli, matches: &clap::ArgMatches) -> Result<()> {
         Some(Command::Cache { what }) => cli::cache::run(what.as_ref(), &Cache::open(&cache::directory()?)?),
         Some(Command::Completions { shell }) => commands::manual::completions(shell),
         Some(Command::Man) => commands::manual::man_page(),
-        None => commands::build::build(cli.build, &progress),
+        None => {
+            let named = cli.build.image.context("no IMAGE or PATH given (see --help)")?;
+            commands::build::build(named, cli.build.making, &progress)
+        }
     }
 }
 
@@ -91,6 +99,7 @@ fn fault(panic: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_sound() {

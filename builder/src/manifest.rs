@@ -3,6 +3,7 @@
 
 use crate::digest::Digest;
 use crate::json;
+use crate::local::Project;
 use crate::platform::Platform;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Deserializer};
@@ -231,6 +232,9 @@ pub struct RunConfig {
     /// EXPOSE: the keys are ports, `80/tcp`, the values nothing.
     #[serde(default, rename = "exposedports", deserialize_with = "null_is_default")]
     pub exposed_ports: BTreeMap<String, serde_json::Value>,
+    /// What is known of the project that the image was made of, if it was.
+    #[serde(skip)]
+    pub project: Option<Project>,
 }
 
 /// The layers' identities.

@@ -1,7 +1,8 @@
 //! What a machine is to be, checked as far as it can be before any work, and then made step by step.
 
-use crate::cli::Setup;
-use anyhow::{Result, bail};
+use crate::cli::grammar::Named;
+use crate::cli::{FetchArgs, Setup};
+use anyhow::{Result, anyhow, bail};
 use builder::application::Application;
 use builder::build::Machine;
 use builder::cache::{self, Cache};
@@ -14,25 +15,25 @@ use builder::platform::Platform;
 use builder::progress::Progress;
 use builder::source::endpoint::Mirror;
 use builder::source::look::Look;
-use builder::source::order::Order as Places;
-use builder::source::{Container, Fetch, Source, credentials, registry};
+use builder::source::{self, Container, Fetch, Source, credentials, registry};
 use builder::sysctls::Settings;
 use builder::{cmdline, init};
 use std::borrow::Cow;
 use std::path::PathBuf;
 
 /// The files of this machine that a build reads, none of which it may write.
-pub(crate) fn inputs(source: &Source, setup: &Setup) -> Files {
+fn inputs(source: &Source, setup: &Setup) -> Files {
     let mut files = Files::default();
+    let what = if matches!(source, Source::Local(_)) { "the project" } else { "the image" };
     for path in source.files() {
-        files.reads("the image", &path);
+        files.reads(what, &path);
     }
     let kernel = setup.kernel.kernel.as_deref();
     // Its use reports what is wrong with it.
     for path in kernel.and_then(|directory| Kernel::open(directory).ok()).iter().flat_map(Kernel::files) {
         files.reads("--kernel", &path);
     }
-    let named = [("--init", setup.init.as_deref()), ("--registry-ca", setup.registry_ca.as_deref())];
+    let named = [("--init", setup.init.as_deref()), ("--registry-ca", setup.fetching.registry_ca.as_deref())];
     let env_files = setup.application.env_files().iter().map(|path| ("--env-file", path.as_path()));
     let around = [
         ("the configuration of registries", credentials::config_files().collect::<Vec<_>>()),
@@ -48,6 +49,44 @@ pub(crate) fn inputs(source: &Source, setup: &Setup) -> Files {
     files
 }
 
+/// Where images come from.
+pub(crate) struct Places {
+    order: source::order::Order,
+    registry_ca: Option<PathBuf>,
+    mirrors: Vec<Mirror>,
+}
+
+impl Places {
+    pub(crate) fn new(arguments: FetchArgs) -> Self {
+        Places {
+            order: arguments.image_src,
+            registry_ca: arguments.registry_ca,
+            mirrors: arguments.registry_mirror.into_iter().filter_map(|mirror| mirror.0).collect(),
+        }
+    }
+
+    /// What fetching from there needs to know.
+    pub(crate) fn fetch<'a>(
+        &'a self,
+        platform: Platform,
+        debug: bool,
+        cache: &'a Cache,
+        progress: &'a Progress,
+    ) -> Fetch<'a> {
+        Fetch {
+            platform,
+            look: false,
+            archives: false,
+            order: &self.order,
+            registry_ca: self.registry_ca.as_deref(),
+            debug,
+            mirrors: &self.mirrors,
+            cache,
+            progress,
+        }
+    }
+}
+
 /// A machine that was asked for.
 pub(crate) struct Order {
     pub(crate) source: Source,
@@ -55,16 +94,19 @@ pub(crate) struct Order {
     pub(crate) options: Options,
     pub(crate) cmdline: String,
     pub(crate) kernel: Option<PathBuf>,
+    /// What the user may have meant in place of an image: said where there is none.
+    beside: Option<String>,
     places: Places,
-    registry_ca: Option<PathBuf>,
-    mirrors: Vec<Mirror>,
     application: Application,
     init: Cow<'static, [u8]>,
 }
 
 impl Order {
-    /// Refuses what can be refused before the work that takes time.
-    pub(crate) fn new(source: Source, setup: Setup) -> Result<Self> {
+    /// Refuses what can be refused before the work that takes time. With it come the files that the build reads.
+    pub(crate) fn new(named: Named, setup: Setup) -> Result<(Self, Files)> {
+        let beside = named.path_beside();
+        let mut source = named.source()?;
+        let files = inputs(&source, &setup);
         let platform = setup.platform;
         let options = setup.machine.options();
         // Another kernel has other settings: init says at boot which it refuses.
@@ -76,18 +118,26 @@ impl Order {
                 }
             }
         }
-        Ok(Order {
+        let application = setup.application.read()?;
+        match (&mut source, setup.project.given()) {
+            (Source::Local(local), _) => local.wishes = setup.project.wishes(&application),
+            (image, Some(option)) => {
+                bail!("{option}: {image} is an image, and only a project is built{}", advice(beside.as_deref()))
+            }
+            _ => {}
+        }
+        let order = Order {
             source,
             platform,
             cmdline: cmdline::cmdline(platform.arch, setup.kernel_args.as_deref(), options.debug)?,
             options,
             kernel: setup.kernel.kernel,
-            places: setup.image_src,
-            registry_ca: setup.registry_ca,
-            mirrors: setup.registry_mirror.into_iter().filter_map(|mirror| mirror.0).collect(),
-            application: setup.application.read()?,
+            beside,
+            places: Places::new(setup.fetching),
+            application,
             init: init::choose(setup.init.as_deref(), platform)?,
-        })
+        };
+        Ok((order, files))
     }
 
     /// Everything of the image, with what the user wants other than it says.
@@ -106,17 +156,11 @@ impl Order {
 
     fn ask<T>(&self, cache: &Cache, progress: &Progress, ask: impl Fn(&Source, &Fetch<'_>) -> Result<T>) -> Result<T> {
         progress.step(format!("resolve {} for {}", self.source, self.platform));
-        let fetch = Fetch {
-            platform: self.platform,
-            look: false,
-            order: &self.places,
-            registry_ca: self.registry_ca.as_deref(),
-            debug: self.options.debug,
-            mirrors: &self.mirrors,
-            cache,
-            progress,
-        };
-        ask(&self.source, &fetch)
+        let fetch = self.places.fetch(self.platform, self.options.debug, cache, progress);
+        ask(&self.source, &fetch).map_err(|error| match self.beside.as_deref() {
+            None => error,
+            beside => anyhow!("{error:#}{}", advice(beside)),
+        })
     }
 
     /// The machine, with its kernel.
@@ -132,4 +176,9 @@ impl Order {
             init: self.init,
         })
     }
+}
+
+/// The other reading, behind a semicolon.
+fn advice(beside: Option<&str>) -> String {
+    beside.map_or_else(String::new, |advice| format!("; {advice}"))
 }

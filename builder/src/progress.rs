@@ -70,6 +70,12 @@ impl Progress {
         self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(text);
     }
 
+    /// Whether nobody sees what is reported.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        matches!(self.out, Out::Silent)
+    }
+
     /// What was warned of so far.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {

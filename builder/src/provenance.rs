@@ -5,6 +5,7 @@
 
 use crate::digest::Digest;
 use crate::flatten::Layer;
+use crate::local::Origin;
 use crate::source::Container;
 use anyhow::{Context, Result};
 use initramfs::image::Image;
@@ -23,6 +24,9 @@ pub struct Provenance {
     pub builder: String,
     /// The image.
     pub image: ImageOf,
+    /// The project or the payload that the image was made of, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<Origin>,
     /// What it runs on, such as `linux/amd64`.
     pub platform: String,
     /// The kernel.

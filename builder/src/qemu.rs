@@ -6,7 +6,7 @@ use builder::embedded;
 use builder::progress::Progress;
 use std::fmt;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::str::FromStr;
 
@@ -22,6 +22,8 @@ pub(crate) struct Hardware {
     pub(crate) memory: Option<u32>,
     /// Processors.
     pub(crate) processors: Option<u32>,
+    /// The file with its user data.
+    pub(crate) config: Option<PathBuf>,
     /// MiB of the blank swap volume, if another than boot.sh's own.
     pub(crate) swap: Option<u64>,
 }
@@ -89,6 +91,9 @@ pub(crate) fn boot(disk: &Path, hardware: &Hardware, progress: &Progress, starte
     progress.step("boot it in QEMU; Ctrl-C presses the machine's power button, a second one pulls the plug");
     let mut command = Command::new("bash");
     command.arg(scripts.path().join("boot.sh")).arg(disk).args(arguments(hardware)).stdin(Stdio::null());
+    if let Some(file) = &hardware.config {
+        command.arg("--config").arg(file);
+    }
     let mut machine = Tool::spawn_in_charge(&mut command)?;
     started();
     let status = machine.wait()?;

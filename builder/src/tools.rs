@@ -73,7 +73,7 @@ fn missing(needs: &[Need]) -> Vec<Need> {
 }
 
 /// Where a program is, by PATH and by the directories of administrators' tools, which not every user's PATH has.
-fn program(name: &str) -> Option<PathBuf> {
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let is_program = |file: &PathBuf| {
         file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)

@@ -90,7 +90,10 @@ fn wrong_command_lines() {
         assert_eq!(complaint(builder(dir.path(), arguments), 2), *expected, "{arguments:?}");
     }
     let name = complaint(builder(dir.path(), &["NGINX"]), 2);
-    assert!(name.starts_with("invalid value 'NGINX' for '<IMAGE>': \"NGINX\" is not the name of an image: "), "{name}");
+    assert!(
+        name.starts_with("invalid value 'NGINX' for '<IMAGE|PATH>': \"NGINX\" is not the name of an image: "),
+        "{name}"
+    );
     assert_eq!(names(dir.path()), [""; 0]);
 }
 
@@ -152,7 +155,12 @@ fn what_can_be_refused_is_refused_before_any_work() {
     let fixed = complaint(builder(dir.path(), &["oci:image", "-s", "kernel.ostype=x"]), 1);
     assert_eq!(fixed, "-s kernel.ostype: kernel.ostype can only be read: the kernel lets nobody set it");
     let refused = complaint(builder(dir.path(), &["run", "./disk.raw", "-e", "A=1"]), 1);
-    assert_eq!(refused, "--env: ./disk.raw is built already; with a disk, run takes -p, -m and --smp only");
+    assert_eq!(refused, "--env: ./disk.raw is built already; with a disk, run takes -p, -m, --smp and --config only");
+    let refused = complaint(builder(dir.path(), &["run", "./disk.raw", "--config", "no.env"]), 1);
+    assert!(refused.starts_with("--config no.env: No such file or directory"), "{refused}");
+    let never = ["run", "--kernel", "kernel", "oci:image", "--user-data", "never", "--config", "bad.env"];
+    let refused = complaint(builder(dir.path(), &never), 1);
+    assert_eq!(refused, "--config: with --user-data never the machine takes none; leave one of them out");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let forward = format!("{}:80", taken.local_addr().unwrap().port());
     let refused = complaint(builder(dir.path(), &["run", "./disk.raw", "-p", &forward]), 1);

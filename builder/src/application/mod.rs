@@ -1,5 +1,6 @@
 //! What the user says about the application: the options of `docker run` that stand in place of what the image says.
 
+pub mod dotenv;
 pub mod environment;
 pub mod words;
 

@@ -16,11 +16,13 @@ pub enum Kind {
     Initramfs,
     /// What a container engine's image is made of, so that it need not be exported again.
     Export,
+    /// What a project's dependencies are made of, so that they need not be fetched again.
+    Dependencies,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: &[Kind] = &[Kind::PackedLayer, Kind::Initramfs, Kind::Export];
+    pub const ALL: &[Kind] = &[Kind::PackedLayer, Kind::Initramfs, Kind::Export, Kind::Dependencies];
 
     /// Its folder in the cache.
     #[must_use]
@@ -29,6 +31,7 @@ impl Kind {
             Kind::PackedLayer => "packed",
             Kind::Initramfs => "initramfs",
             Kind::Export => "exports",
+            Kind::Dependencies => "dependencies",
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::{Cache, PRIVATE, no_room};
 use crate::blob::{Blob, Delivery, Kept};
 use crate::cleanup::TempFile;
-use crate::digest::{Digest, Hasher};
+use crate::digest::{Digest, Hasher, HashingWriter};
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use std::fs::{self, File};
@@ -259,7 +259,24 @@ impl Unnamed {
                 }
             }
         }
-        let digest = hasher.finish();
+        self.name(hasher.finish())
+    }
+
+    /// Takes in everything that `write` writes, as [`Unnamed::take`] does.
+    ///
+    /// # Errors
+    /// What `write` answers; when it can't be written.
+    pub fn take_written(self, write: impl FnOnce(&mut dyn io::Write) -> Result<()>) -> Result<(Digest, Blob)> {
+        let mut out = HashingWriter::new(io::BufWriter::with_capacity(1 << 20, &self.file));
+        write(&mut out)?;
+        let flushed = io::Write::flush(&mut out);
+        flushed.map_err(|error| no_room(error, format!("write into {}", self.cache.blobs.display())))?;
+        let digest = out.digest();
+        drop(out);
+        self.name(digest)
+    }
+
+    fn name(self, digest: Digest) -> Result<(Digest, Blob)> {
         let path = self.cache.path(&digest);
         self.cache.named(&path, self.temp.rename(&path))?;
         let kept = Kept::new(self.file, digest, path).context("read what was written")?;

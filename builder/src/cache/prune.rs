@@ -6,7 +6,7 @@
 
 use super::Cache;
 use super::size::Size;
-use super::stock::{Item, State};
+use super::stock::{Item, LOCK, State};
 use anyhow::Result;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
@@ -74,6 +74,12 @@ fn remove(item: &Item) -> bool {
             flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() || fs::remove_file(&item.path).is_err()
         });
         return !locked && !item.path.exists();
+    }
+    if item.path.is_dir() {
+        let lock = File::open(item.path.join(LOCK));
+        // Without one, it is a temporary directory that nobody uses any more.
+        let used = lock.as_ref().is_ok_and(|lock| flock(lock, FlockOperation::NonBlockingLockExclusive).is_err());
+        return !used && fs::remove_dir_all(&item.path).is_ok();
     }
     fs::remove_file(&item.path).is_ok()
 }
@@ -160,5 +166,25 @@ mod tests {
         drop(incoming);
         assert_eq!(cache.prune(Extent::Beyond(Size(1000))).unwrap().left, 3);
         assert_eq!(cache.prune(Extent::All).unwrap(), Pruned { files: 1, bytes: 3, left: 0 });
+    }
+
+    #[test]
+    fn what_builds_of_a_project_left_goes_as_a_whole_unless_somebody_builds() {
+        let (_dir, cache) = cache();
+        let build = |name: &str| {
+            let directory = cache.directory().join("builds").join(name);
+            fs::create_dir_all(directory.join("target/release")).unwrap();
+            fs::write(directory.join("target/release/app"), [0; 100]).unwrap();
+            let lock = File::create(directory.join(LOCK)).unwrap();
+            lock.set_modified(SystemTime::now() - DAY).unwrap();
+            lock
+        };
+        drop(build("idle"));
+        let busy = build("busy");
+        flock(&busy, FlockOperation::LockExclusive).unwrap();
+        assert_eq!(cache.items().unwrap().iter().map(|item| item.size).sum::<u64>(), 200);
+        cache.prune(Extent::Beyond(Size(1))).unwrap();
+        let builds = cache.directory().join("builds");
+        assert!(!builds.join("idle").exists() && builds.join("busy/target/release/app").exists());
     }
 }

@@ -11,8 +11,12 @@ use std::time::SystemTime;
 /// What kernel/build.sh and the tests keep in the same directory. It is shown and never pruned: a kernel takes long to
 /// build, and is not this program's to remove.
 const GUESTS: &[&str] = &["kernel", "test-images"];
+/// The folder of the directories in which projects are built.
+pub const BUILDS: &str = "builds";
+/// A file of such a directory that is locked while somebody builds there.
+pub const LOCK: &str = "lock";
 
-/// A file that may be removed.
+/// A file, or a directory with all that is in it, that may be removed.
 #[derive(Debug, Clone)]
 pub struct Item {
     /// Where it lies.
@@ -69,6 +73,14 @@ impl Cache {
         for kind in Kind::ALL {
             list(&self.directory.join(kind.folder()), kind.folder(), whole, &mut items)?;
         }
+        // What tools leave of a project's builds is of use as a whole.
+        each(&self.directory.join(BUILDS), &mut |path, metadata| {
+            let (mut size, lock) = (0, path.join(LOCK));
+            walk(&path, &mut |metadata| size += metadata.len())?;
+            let used = lock.metadata().ok().as_ref().unwrap_or(metadata).modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            items.push(Item { state: whole(&path), size, path, kind: BUILDS, used });
+            Ok(())
+        })?;
         Ok(items)
     }
 

@@ -183,7 +183,7 @@ fn age(text: &str) -> Result<Duration, String> {
 }
 
 /// As EC2 takes them (RegisterImage, "Name").
-fn name(text: &str) -> Result<String, String> {
+pub(crate) fn name(text: &str) -> Result<String, String> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"()[] ./-'@_".contains(&byte);
     if (3..=128).contains(&text.len()) && text.bytes().all(fits) && !text.starts_with('.') {
         Ok(text.to_owned())

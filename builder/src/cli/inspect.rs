@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use builder::inspect::{Report, inspect};
+use builder::local::Origin;
 use builder::progress::printable;
 use builder::provenance::Provenance;
 use clap::Args;
@@ -35,7 +36,8 @@ impl Inspect {
 fn text(report: &Report) -> String {
     let Provenance { builder, image, platform, kernel, init, cmdline, options, .. } = &report.provenance;
     let known = |digest: Option<String>| digest.unwrap_or_else(|| "not known".to_owned());
-    let mut lines = vec![("image", image.id.to_string())];
+    let mut lines = report.provenance.project.as_ref().map(project).unwrap_or_default();
+    lines.push(("image", image.id.to_string()));
     lines.extend(image.layers.iter().map(|layer| ("layer", known(layer.map(|digest| digest.to_string())))));
     lines.extend([
         ("platform", platform.clone()),
@@ -51,4 +53,21 @@ fn text(report: &Report) -> String {
         lines.push((check.name, format!("{}, {} bytes, {verdict}", check.made.digest, check.made.bytes)));
     }
     lines.into_iter().fold(String::new(), |text, (name, value)| text + &format!("{name:<12} {}\n", printable(&value)))
+}
+
+/// What a machine was made of, where that is no container image.
+fn project(origin: &Origin) -> Vec<(&'static str, String)> {
+    let words = [Some(&origin.kind), origin.name.as_ref(), origin.version.as_ref()];
+    let words: Vec<&str> = words.into_iter().flatten().map(String::as_str).collect();
+    let mut lines = vec![("project", words.join(" "))];
+    lines.extend(origin.payload.map(|digest| ("payload", digest.to_string())));
+    lines.extend(origin.git.as_ref().map(|git| {
+        let state = match git.clean {
+            Some(true) => "clean",
+            Some(false) => "with changes that are not committed",
+            None => "clean or not, git could not tell",
+        };
+        ("commit", format!("{}, {state}", git.commit))
+    }));
+    lines
 }

@@ -59,11 +59,13 @@ pub(crate) struct MachineArgs {
     pub(crate) ulimit: Vec<NamedLimit>,
 
     /// Run the entrypoint as PID 1, as Docker does; no: signals have their default effect on it, init reaps orphans
-    #[arg(long, value_name = "YES|NO", default_value = "yes", default_missing_value = "yes", value_parser = yes_or_no)]
+    /// [default: yes; no for projects and payloads]
+    #[arg(long, value_name = "YES|NO", default_missing_value = "yes", value_parser = yes_or_no)]
     #[arg(num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
-    pub(crate) pid1: bool,
+    pub(crate) pid1: Option<bool>,
 
-    /// Take environment, arguments, host name and settings from the instance's user data: on ec2, always or never
+    /// Take environment, process, arguments, host name and settings from user data: on ec2 (and those of run --config), always
+    /// or never
     #[arg(long, value_name = "WHEN", default_value = "ec2", value_parser = user_data)]
     pub(crate) user_data: UserData,
 
@@ -102,7 +104,7 @@ impl MachineArgs {
             late_modules: self.late_modules,
             no_new_privileges: self.no_new_privileges,
             limits,
-            no_pid1: !self.pid1,
+            pid1: self.pid1,
             user_data: self.user_data,
             bad_user_data: self.bad_user_data,
             missing_metadata: self.missing_metadata,

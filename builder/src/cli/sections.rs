@@ -17,6 +17,27 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
   rootfs:FILE                from a tar of the root file system (--entrypoint says what to run)",
     ),
     (
+        "Projects",
+        "  . or ./DIR                 a project: Node, Python, Java, Go, Rust, a static site, a Dockerfile, or anything with
+                             a Procfile, --base and --build
+  ./app.jar ./app.war        a program for Java, or for Tomcat
+  ./app                      a program for Linux, with the libraries that it is linked with
+  ./app.tar.gz               an archive of a project
+  ./DISK.raw                 a disk that was built: builder run and builder publish take it
+
+  What begins with . or / is a path, and so is a file that is there and is named .jar, .war, .zip, .tar.gz, .tgz,
+  .raw, .qcow2, .vmdk or .vhd. Everything else is an image; docker://NAME is one in any case.",
+    ),
+    (
+        "Examples: projects",
+        "  builder init                           recognize the project here, and write nanoos.toml and a Procfile
+  builder create                         say what is made, and make it: an AMI, or ./NAME.raw
+  builder create --dry-run               only say it, with what is not packed and why
+  builder run . -p 8080:8080             boot it here, with the variables of .env
+  builder create --to ec2 --process worker
+  builder ./target/release/app -o app.raw",
+    ),
+    (
         "Examples: building",
         "  builder nginx                          make ./nginx.raw
   builder nginx:1.27 -o web.qcow2        the same for QEMU's own format (or .vmdk, .vhd, .tar.gz)
@@ -63,10 +84,11 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ),
     (
         "Where the result goes",
-        "  -o FILE names a disk image. Without it an AMI is made, where there are AWS credentials: those of
+        "  -o FILE names a disk image, and --to file asks for one. Without it an AMI is made, where there are AWS credentials: those of
   --profile, else of the profile [vmify] in ~/.aws/credentials, else those that AWS's own tools would
   use. Without any the disk image is built into ./NAME.raw, unless -q, -r, --profile or another option
-  for EC2 says that an AMI is wanted: then it is an error.
+  for EC2 (--to ec2) says that an AMI is wanted: then it is an error. A region in nanoos.toml says where an AMI goes, and
+  not that one is wanted.
 
   The same contents are the same AMI: where it is there already, its id is the answer, and nothing is
   sent. Of others only the blocks are sent that no earlier snapshot has. An upload that was interrupted

@@ -42,7 +42,7 @@ pub(crate) fn run(port: u16, kernel: Option<&Path>, progress: &Progress) -> Resu
         platform,
         container: hello()?,
         // The example has no handler for SIGTERM, which PID 1 must have to be ended by it.
-        options: Options { no_pid1: true, ..Options::default() },
+        options: Options { pid1: Some(false), ..Options::default() },
         cmdline: cmdline::cmdline(platform.arch, None, false)?,
         kernel: find::find(kernel, platform.arch, &directory, progress)?,
         init: embedded::INIT.into(),
@@ -74,7 +74,7 @@ fn hello() -> Result<Container> {
     let layer = Layer { name: "of the example".to_owned(), content, digest: None, diff_id: Some(id) };
     let config = ImageConfig { config: run, ..ImageConfig::default() };
     // It has no configuration of its own to be named by.
-    Ok(Container { id, manifest: None, config, layers: vec![layer] })
+    Ok(Container { id, pin: None, manifest: None, config, layers: vec![layer] })
 }
 
 /// The wanted port, or a free one if somebody has that.

@@ -68,7 +68,7 @@ pub(crate) fn print(text: &[u8]) -> Result<()> {
 
 /// The command that boots a disk here, with its ports at hand.
 pub(crate) fn how_to_boot(disk: &Path, config: &RunConfig) -> String {
-    let mut words = vec!["builder run".to_owned(), quoted(disk)];
+    let mut words = vec!["builder run".to_owned(), path_word(disk)];
     words.extend(forwards(config).iter().map(|port| format!("-p {port}")));
     words.join(" ")
 }
@@ -84,12 +84,20 @@ fn forwards(config: &RunConfig) -> Vec<Forward> {
     config.exposed_ports.keys().filter_map(forward).collect()
 }
 
-/// A path as a shell takes it, and `builder run` takes it for a file.
-fn quoted(path: &Path) -> String {
+/// A path as a shell takes it, and `builder` takes it for a path.
+pub(super) fn path_word(path: &Path) -> String {
     let path = path.display().to_string();
-    let path = if path.starts_with(['/', '.']) { path } else { format!("./{path}") };
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@,".contains(&byte);
-    if path.bytes().all(plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
+    shell_word(&if path.starts_with(['/', '.']) { path } else { format!("./{path}") })
+}
+
+/// A word as a shell takes it.
+pub(super) fn shell_word(word: &str) -> String {
+    if is_plain(word) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+/// Whether a word means itself to every shell.
+pub(super) fn is_plain(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+:@,=%".contains(&byte))
 }
 
 #[cfg(test)]

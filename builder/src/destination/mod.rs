@@ -4,7 +4,7 @@
 mod profiles;
 
 use crate::bounded::{SETTINGS, TooLong};
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use profiles::Profiles;
 use std::error::Error;
 use std::io;
@@ -22,9 +22,9 @@ pub struct Wanted<'a> {
     pub file: bool,
     /// `-q`.
     pub quiet: bool,
-    /// Whether something else was asked for that only an image of EC2 has.
+    /// Whether an image of EC2 was asked for: by name, or by an option that only such an image has, `-r` too.
     pub ec2: bool,
-    /// `-r`.
+    /// The regions that are named. Those of nanoos.toml say where an image of EC2 goes, and not that one is wanted.
     pub regions: &'a [Region],
     /// `--profile`.
     pub profile: Option<&'a str>,
@@ -87,6 +87,26 @@ impl Surroundings {
 
     fn variable(&self, name: &str) -> Option<&str> {
         self.variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The profile that is used where nobody names one, and the others that there are.
+    #[must_use]
+    pub fn profiles(&self) -> (Option<String>, Vec<String>) {
+        let profiles = Profiles::parse(&self.credentials.1, &self.config.1);
+        let usable = |name: &&str| profiles.gives_credentials(name);
+        let preferred = [OWN_PROFILE, self.profile(None)];
+        let preferred = preferred.into_iter().find(usable).map(str::to_owned);
+        (preferred, profiles.names().into_iter().filter(usable).map(str::to_owned).collect())
+    }
+
+    /// The region that is used where nobody names one, with this profile.
+    ///
+    /// # Errors
+    /// When the environment or the profile names what is none.
+    pub fn region(&self, profile: Option<&str>) -> Result<Region> {
+        let profiles = Profiles::parse(&self.credentials.1, &self.config.1);
+        let regions = regions(&Wanted::default(), profile, &profiles, self)?;
+        regions.into_iter().next().context("no region")
     }
 
     /// The profile whose settings count, where `named` has the credentials.
@@ -156,7 +176,7 @@ pub fn find(wanted: &Wanted<'_>, surroundings: &Surroundings) -> Result<Destinat
         bail!("{reason}");
     }
     let profiles = Profiles::parse(&surroundings.credentials.1, &surroundings.config.1);
-    let asked = wanted.quiet || wanted.ec2 || wanted.profile.is_some() || !wanted.regions.is_empty();
+    let asked = wanted.quiet || wanted.ec2 || wanted.profile.is_some();
     let profile = match wanted.profile {
         Some(name) => {
             require(&profiles, "--profile ", name, surroundings)?;

@@ -32,7 +32,8 @@ fn without_credentials_a_disk_is_built_unless_ec2_is_asked_for() {
     assert_eq!(found(&Wanted::default(), &nothing), "disk");
     assert_eq!(found(&Wanted::default(), &Surroundings { on_ec2: true, ..nothing.clone() }), "disk");
     let regions = ["us-east-1".parse().unwrap()];
-    let asked = [Wanted { quiet: true, ..Wanted::default() }, Wanted { regions: &regions, ..Wanted::default() }];
+    let asked =
+        [Wanted { quiet: true, ..Wanted::default() }, Wanted { regions: &regions, ec2: true, ..Wanted::default() }];
     for wanted in asked {
         let instance = Surroundings { on_ec2: true, ..nothing.clone() };
         assert!(found(&wanted, &instance).starts_with("chain "));

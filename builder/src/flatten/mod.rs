@@ -31,6 +31,7 @@
 //! - What docker create adds is not there: `/.dockerenv`, empty `/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf` and
 //!   `/dev/console`, the link `/etc/mtab`. Init makes its own at the boot.
 
+pub mod find;
 pub mod merge;
 pub mod path;
 pub mod tree;

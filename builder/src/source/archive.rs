@@ -169,7 +169,7 @@ pub(super) fn read_images(
     });
     let layers: Vec<Layer> = layers.collect::<Result<_>>()?;
     check_layers(&layers)?;
-    Ok(Container { id, manifest: None, config, layers })
+    Ok(Container { id, pin: None, manifest: None, config, layers })
 }
 
 fn choose<'a>(images: &'a [Image], tag: Option<&str>) -> Result<&'a Image> {

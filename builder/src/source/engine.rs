@@ -107,7 +107,7 @@ pub(super) fn name(text: &str) -> Result<String> {
 /// What an engine says of an image.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Inspected {
+pub(crate) struct Inspected {
     /// Its identity: the digest of its configuration, or of its manifest where containerd keeps it.
     pub(super) id: Digest,
     #[serde(default)]
@@ -117,6 +117,13 @@ pub(super) struct Inspected {
     /// Bytes of its files, more or less.
     #[serde(default)]
     pub(super) size: u64,
+}
+
+impl Inspected {
+    /// An image of which only its identity is known.
+    pub(crate) fn new(id: Digest) -> Self {
+        Inspected { id, os: String::new(), architecture: String::new(), size: 0 }
+    }
 }
 
 /// Fetches an image that must be in the engine.

@@ -40,7 +40,7 @@ fn key(inspected: &Inspected, platform: Platform) -> Digest {
 ///
 /// # Errors
 /// When something of it is there and can't be read.
-pub(super) fn remembered(inspected: &Inspected, fetch: &Fetch<'_>) -> Result<Option<Container>> {
+pub(crate) fn remembered(inspected: &Inspected, fetch: &Fetch<'_>) -> Result<Option<Container>> {
     let Some(file) = fetch.cache.derived(Derived::Export, &key(inspected, fetch.platform))? else { return Ok(None) };
     let json = LIST.read(file).context("read what is known of the engine's image")?;
     // A record that can't be understood is as good as none.
@@ -49,7 +49,7 @@ pub(super) fn remembered(inspected: &Inspected, fetch: &Fetch<'_>) -> Result<Opt
     let config = ImageConfig::parse(&CONFIGURATION.read_blob(&config)?, fetch.platform)?;
     let mut layers = Vec::new();
     for (digest, diff_id) in record.layers.iter().zip(config.diff_ids(record.layers.len())?) {
-        let content = match diff_id.and_then(|diff_id| packed(fetch.cache, &diff_id)) {
+        let content = match diff_id.and_then(|diff_id| packed(fetch, &diff_id)) {
             Some(file) => Content::Packed(file),
             None => match fetch.cache.kept(digest, None)? {
                 Some(blob) => Content::Blob(blob),
@@ -59,14 +59,14 @@ pub(super) fn remembered(inspected: &Inspected, fetch: &Fetch<'_>) -> Result<Opt
         layers.push(Layer { name: digest.short(), content, digest: None, diff_id });
     }
     check_layers(&layers)?;
-    Ok(Some(Container { id: record.config, manifest: record.manifest, config, layers }))
+    Ok(Some(Container { id: record.config, pin: None, manifest: record.manifest, config, layers }))
 }
 
 /// Reads the image from the stream.
 ///
 /// # Errors
 /// When the stream breaks, holds no image for the platform, or the cache can't be written.
-pub(super) fn read(stream: impl Read, inspected: &Inspected, fetch: &Fetch<'_>) -> Result<Container> {
+pub(crate) fn read(stream: impl Read, inspected: &Inspected, fetch: &Fetch<'_>) -> Result<Container> {
     let bar = fetch.progress.bytes("export", inspected.size);
     let members = members(bar.reader(stream), fetch)?;
     let files = |name: &str| Ok(members.get(name.as_bytes()).cloned());

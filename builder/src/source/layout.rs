@@ -56,7 +56,7 @@ pub fn read(files: &Files<'_>, tag: Option<&str>, platform: Platform) -> Result<
         layers.push(Layer { name: layer.digest.short(), content, digest: Some(layer.digest), diff_id });
     }
     check_layers(&layers)?;
-    Ok(Container { id: manifest.config.digest, manifest: Some(digest), config, layers })
+    Ok(Container { id: manifest.config.digest, pin: None, manifest: Some(digest), config, layers })
 }
 
 fn find(files: &Files<'_>, index: &Index, tag: Option<&str>, platform: Platform) -> Result<(Digest, Manifest)> {

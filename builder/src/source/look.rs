@@ -11,6 +11,8 @@ use anyhow::Result;
 pub struct Look {
     /// Digest of its configuration, what Docker calls its ID.
     pub id: Digest,
+    /// Digest of what its name leads to in a registry: an index, or the manifest itself.
+    pub pin: Option<Digest>,
     /// Digest of its manifest for the platform, where it has one.
     pub manifest: Option<Digest>,
     /// How it is run.
@@ -49,6 +51,6 @@ impl From<Container> for Look {
             name: layer.name,
         });
         let layers = layers.collect();
-        Look { id: container.id, manifest: container.manifest, config: container.config, layers }
+        Look { id: container.id, pin: container.pin, manifest: container.manifest, config: container.config, layers }
     }
 }

@@ -4,7 +4,7 @@ pub mod archive;
 pub mod credentials;
 pub mod endpoint;
 pub mod engine;
-mod export;
+pub(crate) mod export;
 pub mod layout;
 pub mod look;
 pub mod order;
@@ -14,6 +14,7 @@ mod rootfs;
 use crate::cache::Cache;
 use crate::digest::Digest;
 use crate::flatten::{Content, Layer};
+use crate::local::Local;
 use crate::manifest::ImageConfig;
 use crate::pack;
 use crate::platform::Platform;
@@ -46,6 +47,8 @@ pub enum Source {
     OciArchive(PathBuf, Option<String>),
     /// A tar of files that is the whole root.
     RootFs(PathBuf),
+    /// A project, or a payload such as a jar, of this machine.
+    Local(Local),
 }
 
 /// What makes a file's path of what follows it.
@@ -92,6 +95,14 @@ impl FromStr for Source {
     }
 }
 
+/// Whether a text says itself where its image is, as `oci:DIR` does.
+#[must_use]
+pub fn is_prefixed(text: &str) -> bool {
+    let places = PLACES.iter().map(|(prefix, ..)| *prefix);
+    let engines = Engine::ALL.iter().map(|engine| engine.prefix());
+    places.chain(engines).chain(["rootfs:", "docker://"]).any(|prefix| text.starts_with(prefix))
+}
+
 /// `PATH[:TAG]`. A path may have colons itself: what exists as a whole is a path.
 fn split_tag(text: &str) -> (PathBuf, Option<String>) {
     if !Path::new(text).exists() {
@@ -119,6 +130,7 @@ impl fmt::Display for Source {
             Source::RootFs(path) => write!(f, "rootfs:{}", path.display()),
             Source::DockerArchive(path, tag) => tagged(f, "docker-archive", path, tag),
             Source::OciLayout(path, tag) => tagged(f, "oci", path, tag),
+            Source::Local(local) => write!(f, "{}", local.path.display()),
         }
     }
 }
@@ -130,7 +142,7 @@ impl Source {
         let of_path = |path: &Path| {
             let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let endings = [".tar.gz", ".tar.zst", ".tgz", ".tar"];
+            let endings = [".tar.gz", ".tar.zst", ".tgz", ".tar", ".jar", ".war", ".zip"];
             let cut = endings.iter().find_map(|ending| name.strip_suffix(ending)).map(str::to_owned);
             cut.unwrap_or(name)
         };
@@ -144,7 +156,8 @@ impl Source {
             Source::DockerArchive(path, _)
             | Source::OciLayout(path, _)
             | Source::OciArchive(path, _)
-            | Source::RootFs(path) => of_path(path),
+            | Source::RootFs(path)
+            | Source::Local(Local { path, .. }) => of_path(path),
         };
         if stem.is_empty() { "image".to_owned() } else { stem }
     }
@@ -159,7 +172,7 @@ impl Source {
                 name.split_once(':').map(|(_, tag)| tag).filter(|_| !name.contains('@') && !name.starts_with("sha256:"))
             }
             Source::DockerArchive(_, tag) | Source::OciLayout(_, tag) | Source::OciArchive(_, tag) => tag.as_deref(),
-            Source::RootFs(_) => None,
+            Source::RootFs(_) | Source::Local(_) => None,
         };
         // An archive's tag may be a whole name.
         let tag = tag.map(|tag| tag.rsplit([':', '/']).next().unwrap_or(tag)).filter(|tag| !tag.is_empty());
@@ -189,6 +202,9 @@ impl Source {
             Source::DockerArchive(path, _) | Source::OciArchive(path, _) | Source::RootFs(path) => vec![path.clone()],
             // Beside these there may be anything in the directory.
             Source::OciLayout(path, _) => ["index.json", "oci-layout", "blobs"].map(|name| path.join(name)).into(),
+            // A project's directory may hold what is made of it; which of its files are read is known once it was looked at.
+            Source::Local(local) if local.path.is_dir() => Vec::new(),
+            Source::Local(local) => vec![local.path.clone()],
             Source::Anywhere(_) | Source::Registry(_) | Source::Engine(..) => Vec::new(),
         }
     }
@@ -207,12 +223,13 @@ impl Source {
             Source::OciArchive(path, tag) => archive::read(path, tag.as_deref(), archive::Form::Oci, fetch),
             Source::OciLayout(path, tag) => layout::read_directory(path, tag.as_deref(), fetch.platform),
             Source::RootFs(path) => rootfs::read(path),
+            Source::Local(local) => local.fetch(fetch),
         };
         let mut container = container.with_context(|| self.to_string())?;
         for layer in &mut container.layers {
             // What earlier builds made of it is taken instead; registries and engines have looked for it before.
             if let (Content::Blob(_), Some(diff_id)) = (&layer.content, layer.diff_id)
-                && let Some(file) = packed(fetch.cache, &diff_id)
+                && let Some(file) = packed(fetch, &diff_id)
             {
                 layer.content = Content::Packed(file);
             }
@@ -228,6 +245,8 @@ pub struct Fetch<'a> {
     pub platform: Platform,
     /// Only manifest and configuration are wanted: nothing is downloaded that is not needed to tell what the image is.
     pub look: bool,
+    /// Layers are wanted as archives, and what earlier builds made of them is of no use: an engine is to have them.
+    pub archives: bool,
     /// Where to look for an image that is only named.
     pub order: &'a Order,
     /// A file with certificates of authorities to trust for registries, beside the system's.
@@ -247,6 +266,8 @@ pub struct Fetch<'a> {
 pub struct Container {
     /// Digest of its configuration, which is the image's identity: what Docker calls its ID.
     pub id: Digest,
+    /// The digest by which its registry gives it again, for every platform that it is made for.
+    pub pin: Option<Digest>,
     /// Digest of its manifest for the platform, where it has one.
     pub manifest: Option<Digest>,
     /// How it is run.
@@ -257,8 +278,11 @@ pub struct Container {
 
 /// What an earlier build made of a layer, which then needs neither a download nor an export. One that can't be read is as
 /// good as none.
-fn packed(cache: &Cache, diff_id: &Digest) -> Option<Arc<File>> {
-    pack::cached(cache, diff_id).ok().flatten()
+fn packed(fetch: &Fetch<'_>, diff_id: &Digest) -> Option<Arc<File>> {
+    if fetch.archives {
+        return None;
+    }
+    pack::cached(fetch.cache, diff_id).ok().flatten()
 }
 
 /// Refuses an image without any layer before later steps wonder.

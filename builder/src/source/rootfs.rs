@@ -29,7 +29,7 @@ pub(super) fn read(tar: &Path) -> Result<Container> {
     let id = Digest::of_reader(blob.reader()).context("read the tar")?;
     let name = tar.file_name().map_or_else(|| tar.display().to_string(), |name| name.to_string_lossy().into_owned());
     let layer = Layer { name, content: Content::Blob(blob), digest: None, diff_id: None };
-    Ok(Container { id, manifest: None, config: ImageConfig::default(), layers: vec![layer] })
+    Ok(Container { id, pin: None, manifest: None, config: ImageConfig::default(), layers: vec![layer] })
 }
 
 #[cfg(test)]

@@ -101,6 +101,7 @@ pub(crate) fn pull(image: &str, mirrors: &[Mirror], cache: &Cache) -> anyhow::Re
     source.fetch(&Fetch {
         platform: Platform::host(),
         look: false,
+        archives: false,
         order: &Order::registry(),
         registry_ca: None,
         debug: false,

@@ -3,7 +3,8 @@
 use super::Ec2;
 use crate::cli::Report;
 use crate::cli::ec2::{Publish, Publishing};
-use crate::commands::report::print;
+use crate::cli::grammar::{self, Found};
+use crate::commands::report::{path_word, print};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use aws::{Architecture, Contents, Encryption, KeyArn, Launch, Machine, Order, Published};
 use builder::blocks::{self, Block};
@@ -94,6 +95,9 @@ pub(super) fn encryption(encrypted: bool, key: Option<&str>) -> Result<Encryptio
 /// `builder publish`.
 pub(crate) fn publish(command: &Publish, progress: &Progress) -> Result<()> {
     let (path, shown) = (&command.disk, command.disk.display());
+    if let Ok(Found::Local(path)) = grammar::look(path) {
+        bail!("{shown} is no disk: builder {} makes an AMI of it", path_word(&path));
+    }
     let wishes = Wishes::new(&command.publishing)?;
     let account = super::account(&command.publishing.access)?;
     let extents = extents(path)?;

@@ -30,6 +30,15 @@ pub(super) struct Connection {
     words: Words,
 }
 
+/// The manifest of an image for a platform.
+pub(super) struct Found {
+    /// Digest of what the reference leads to: an index, or the manifest itself.
+    pub(super) pin: Digest,
+    /// Digest of the manifest.
+    pub(super) digest: Digest,
+    pub(super) manifest: Manifest,
+}
+
 /// What errors are explained with.
 struct Words {
     endpoint: Endpoint,
@@ -66,7 +75,8 @@ impl Connection {
     }
 
     /// The manifest of the image for the wanted platform, and its digest.
-    pub(super) async fn manifest(&self, platform: Platform) -> Result<(Digest, Manifest)> {
+    pub(super) async fn manifest(&self, platform: Platform) -> Result<Found> {
+        let mut pin = None;
         let mut reference = self.words.endpoint.reference.clone();
         // An index may lead to an index; beyond two levels it is a joke.
         for _ in 0..3 {
@@ -75,8 +85,10 @@ impl Connection {
                 RequestError::Refused(..) => self.explain(error),
                 error => self.explain(error).context("pull the manifest"),
             })?;
+            let digest = Digest::of(&json);
+            let pin = *pin.get_or_insert(digest);
             match Document::parse(&json, "")? {
-                Document::Manifest(manifest) => return Ok((Digest::of(&json), manifest)),
+                Document::Manifest(manifest) => return Ok(Found { pin, digest, manifest }),
                 Document::Index(index) => {
                     let image = index.image_for(platform)?;
                     reference = reference.clone_with_digest(image.digest.to_string());

@@ -16,6 +16,7 @@ use crate::flatten::{Content, Layer};
 use crate::manifest::{ImageConfig, Manifest, check_layer_type};
 use crate::progress::{Bar, mebibytes};
 use anyhow::{Context, Result, bail};
+use connection::Found;
 use download::{Download, Servers};
 use oci_spec::distribution::Reference;
 use std::thread;
@@ -56,7 +57,7 @@ pub fn pull(reference: &Reference, fetch: &Fetch<'_>) -> Result<Container> {
 /// What the first of the servers says of the image, and which layers are still to be downloaded.
 async fn resolve(servers: &Servers, fetch: &Fetch<'_>) -> Result<(Container, Vec<Download>)> {
     let connection = servers.first().await?;
-    let (digest, manifest) = connection.manifest(fetch.platform).await?;
+    let Found { pin, digest, manifest } = connection.manifest(fetch.platform).await?;
     for layer in &manifest.layers {
         check_layer_type(layer)?;
     }
@@ -71,7 +72,8 @@ async fn resolve(servers: &Servers, fetch: &Fetch<'_>) -> Result<(Container, Vec
     let config = ImageConfig::parse(&CONFIGURATION.read_blob(&json)?, fetch.platform)?;
     let (layers, downloads) = layers(&manifest, &config, fetch)?;
     check_layers(&layers)?;
-    Ok((Container { id: manifest.config.digest, manifest: Some(digest), config, layers }, downloads))
+    let id = manifest.config.digest;
+    Ok((Container { id, pin: Some(pin), manifest: Some(digest), config, layers }, downloads))
 }
 
 /// The layers, from the cache or on their way.
@@ -79,7 +81,7 @@ fn layers(manifest: &Manifest, config: &ImageConfig, fetch: &Fetch<'_>) -> Resul
     let (mut layers, mut downloads) = (Vec::new(), Vec::new());
     let diff_ids = config.diff_ids(manifest.layers.len())?;
     for (descriptor, diff_id) in manifest.layers.iter().zip(diff_ids) {
-        let content = if let Some(file) = diff_id.and_then(|diff_id| packed(fetch.cache, &diff_id)) {
+        let content = if let Some(file) = diff_id.and_then(|diff_id| packed(fetch, &diff_id)) {
             Content::Packed(file)
         } else if let Some(blob) = fetch.cache.kept(&descriptor.digest, Some(descriptor.size))? {
             Content::Blob(blob)
