@@ -1,6 +1,7 @@
 //! One test for each folder of `tests/scenarios`, by the folder's name.
 //!
-//! Beside them stand `demo`, which has no image of its own, `publish` and `run`. A scenario that needs code has a `check.rs` in its folder, named here. `cargo test -p tests --test boot NAME` runs
+//! Beside them stand `demo`, which has no image of its own, `pins`, `publish`, `run`, `run-project`, and `example-NAME` for what is in
+//! `examples/`. A scenario that needs code has a `check.rs` in its folder, named here. `cargo test -p tests --test boot NAME` runs
 //! one of them.
 
 use anyhow::Result;
@@ -24,12 +25,14 @@ mod console_lines;
 mod demo;
 #[path = "scenarios/env/check.rs"]
 mod env;
+mod examples;
 #[path = "scenarios/hung-volume/check.rs"]
 mod hung_volume;
 #[path = "scenarios/idle/check.rs"]
 mod idle;
 #[path = "scenarios/late-disk/check.rs"]
 mod late_disk;
+mod pins;
 mod publish;
 mod run_image;
 #[path = "scenarios/settings/check.rs"]
@@ -81,9 +84,16 @@ fn main() -> ExitCode {
     let mut trials: Vec<Trial> =
         scenarios.into_iter().map(|(scenario, folder)| trial(scenario, &folder, disks.clone())).collect();
     drop(disks);
+    trials.extend(examples::ALL.iter().map(|example| {
+        let run = || examples::check(example).map_err(|error| Failed::from(format!("{error:#}")));
+        Trial::test(format!("example-{}", example.name), run)
+    }));
     trials.push(Trial::test("demo", || demo::run().map_err(|error| Failed::from(format!("{error:#}")))));
+    trials.push(Trial::test("pins", || pins::run().map_err(|error| Failed::from(format!("{error:#}")))));
     trials.push(Trial::test("publish", || publish::run().map_err(|error| Failed::from(format!("{error:#}")))));
     trials.push(Trial::test("run", || run_image::run().map_err(|error| Failed::from(format!("{error:#}")))));
+    let run_project = || run_image::run_project().map_err(|error| Failed::from(format!("{error:#}")));
+    trials.push(Trial::test("run-project", run_project));
     trials.sort_by(|a, b| a.name().cmp(b.name()));
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -43,6 +43,15 @@ zstd zstd
 shellcheck shellcheck
 git git
 python3 python3
+pip3 python3-pip
+javac openjdk-17-jdk-headless
+/usr/share/java/tomcat10-servlet-api.jar libtomcat10-java
+mvn maven
+/usr/share/maven-repo/org/apache/maven/plugins/maven-compiler-plugin libmaven-compiler-plugin-java
+/usr/share/maven-repo/org/apache/maven/plugins/maven-jar-plugin libmaven-jar-plugin-java
+/usr/share/maven-repo/org/apache/maven/plugins/maven-resources-plugin libmaven-resources-plugin-java
+/usr/share/maven-repo/org/apache/maven/plugins/maven-surefire-plugin libsurefire-java
+go golang-go
 /etc/ssl/certs/ca-certificates.crt ca-certificates
 "
 

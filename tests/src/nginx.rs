@@ -1,15 +1,11 @@
 //! The nginx image: Debian's packages with the configuration of Docker Hub's image, in layers as a Dockerfile would
 //! make them.
 
-use crate::cache;
 use crate::oci_layout::{Config, Layer, Layout};
-use crate::process::{run, tool};
+use crate::{cache, debian};
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-
-/// The Debian release whose packages the image holds.
-const SUITE: &str = "bookworm";
 
 const CONFIGURATION: &[u8] = include_bytes!("../nginx/nginx.conf");
 const ENTRYPOINT: &[u8] = include_bytes!("../nginx/docker-entrypoint.sh");
@@ -20,17 +16,15 @@ const PAGE: &[u8] = include_bytes!("../nginx/index.html");
 /// # Errors
 /// When mmdebstrap is missing or fails.
 pub fn layout() -> Result<PathBuf> {
-    // This very file is the recipe.
-    let recipe: &[&[u8]] = &[include_bytes!("nginx.rs"), CONFIGURATION, ENTRYPOINT, PAGE];
+    // These very files are the recipe.
+    let recipe: &[&[u8]] = &[include_bytes!("nginx.rs"), include_bytes!("debian.rs"), CONFIGURATION, ENTRYPOINT, PAGE];
     cache::directory("nginx", recipe, make).context("make the nginx image")
 }
 
 fn make(directory: &Path) -> Result<()> {
     let scratch = tempfile::tempdir().context("make a directory")?;
     let base = scratch.path().join("base.tar");
-    let mut mmdebstrap = tool("mmdebstrap", "mmdebstrap")?;
-    mmdebstrap.args(["--variant=essential", "--include=nginx-light", SUITE]).arg(&base);
-    run(&mut mmdebstrap)?;
+    debian::root("nginx-light", &base)?;
     let mut layout = Layout::create(directory)?;
     layout.layer(File::open(&base).context("open what mmdebstrap wrote")?)?;
     layout.layer(&configuration()?[..])?;

@@ -1,15 +1,11 @@
 //! An image whose program is systemd: Debian's packages, and a target that takes no time. tini is in it as well, and a
 //! shell.
 
-use crate::cache;
 use crate::oci_layout::{Config, Layer, Layout};
-use crate::process::{run, tool};
+use crate::{cache, debian};
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-
-/// The Debian release whose packages the image holds.
-const SUITE: &str = "bookworm";
 
 /// Units, by their names.
 const UNITS: &[(&str, &[u8])] = &[
@@ -23,8 +19,8 @@ const UNITS: &[(&str, &[u8])] = &[
 /// # Errors
 /// When mmdebstrap is missing or fails.
 pub fn layout() -> Result<PathBuf> {
-    // This very file is the recipe.
-    let mut recipe: Vec<&[u8]> = vec![include_bytes!("systemd.rs")];
+    // These very files are the recipe.
+    let mut recipe: Vec<&[u8]> = vec![include_bytes!("systemd.rs"), include_bytes!("debian.rs")];
     recipe.extend(UNITS.iter().map(|(_, content)| *content));
     cache::directory("systemd", &recipe, make).context("make the image of systemd")
 }
@@ -32,10 +28,7 @@ pub fn layout() -> Result<PathBuf> {
 fn make(directory: &Path) -> Result<()> {
     let scratch = tempfile::tempdir().context("make a directory")?;
     let base = scratch.path().join("base.tar");
-    let mut mmdebstrap = tool("mmdebstrap", "mmdebstrap")?;
-    mmdebstrap.args(["--variant=essential", "--include=systemd-sysv,tini", "--dpkgopt=path-exclude=/usr/share/doc/*"]);
-    mmdebstrap.args(["--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-exclude=/usr/share/man/*"]);
-    run(mmdebstrap.arg(SUITE).arg(&base))?;
+    debian::root("systemd-sysv,tini", &base)?;
     let mut layout = Layout::create(directory)?;
     layout.layer(File::open(&base).context("open what mmdebstrap wrote")?)?;
     layout.layer(&units()?[..])?;
