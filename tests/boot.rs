@@ -1,8 +1,7 @@
 //! One test for each folder of `tests/scenarios`, by the folder's name.
 //!
-//! Beside them stand `demo`, which has no image of its own, `pins`, `publish`, `run`, `run-project`, and `example-NAME` for what is in
-//! `examples/`. A scenario that needs code has a `check.rs` in its folder, named here. `cargo test -p tests --test boot NAME` runs
-//! one of them.
+//! Beside them stand those of [`OTHERS`], and `example-NAME` for what is in `examples/`. A scenario that needs code has a
+//! `check.rs` in its folder, named here. `cargo test -p tests --test boot NAME` runs one of them.
 
 use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -62,6 +61,19 @@ const CODE: &[(&str, Code)] = &[
     ("user-data-too-long", user_data::CODE),
 ];
 
+/// A test that is a function.
+type Other = fn() -> Result<()>;
+
+/// What is no scenario, by name.
+const OTHERS: &[(&str, Other)] = &[
+    ("demo", demo::run),
+    ("pins", pins::run),
+    ("publish", publish::run),
+    ("publish-project", publish::run_project),
+    ("run", run_image::run),
+    ("run-project", run_image::run_project),
+];
+
 /// Machines that run at the same time at most, however many processors there are: each takes half a GiB of memory.
 const MOST_MACHINES: usize = 8;
 
@@ -84,16 +96,11 @@ fn main() -> ExitCode {
     let mut trials: Vec<Trial> =
         scenarios.into_iter().map(|(scenario, folder)| trial(scenario, &folder, disks.clone())).collect();
     drop(disks);
-    trials.extend(examples::ALL.iter().map(|example| {
-        let run = || examples::check(example).map_err(|error| Failed::from(format!("{error:#}")));
-        Trial::test(format!("example-{}", example.name), run)
-    }));
-    trials.push(Trial::test("demo", || demo::run().map_err(|error| Failed::from(format!("{error:#}")))));
-    trials.push(Trial::test("pins", || pins::run().map_err(|error| Failed::from(format!("{error:#}")))));
-    trials.push(Trial::test("publish", || publish::run().map_err(|error| Failed::from(format!("{error:#}")))));
-    trials.push(Trial::test("run", || run_image::run().map_err(|error| Failed::from(format!("{error:#}")))));
-    let run_project = || run_image::run_project().map_err(|error| Failed::from(format!("{error:#}")));
-    trials.push(Trial::test("run-project", run_project));
+    trials.extend(OTHERS.iter().map(|(name, run)| Trial::test(*name, || told(run()))));
+    let example = |example: &'static examples::Example| {
+        Trial::test(format!("example-{}", example.name), || told(examples::check(example)))
+    };
+    trials.extend(examples::ALL.iter().map(example));
     trials.sort_by(|a, b| a.name().cmp(b.name()));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -101,7 +108,10 @@ fn main() -> ExitCode {
 fn trial(scenario: Result<Scenario>, folder: &Path, disks: Arc<Disks>) -> Trial {
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let code = CODE.iter().find(|(folder, _)| *folder == name).map(|(_, code)| *code);
-    Trial::test(name, move || {
-        scenario.and_then(|scenario| run(scenario, code, &disks)).map_err(|error| Failed::from(format!("{error:#}")))
-    })
+    Trial::test(name, move || told(scenario.and_then(|scenario| run(scenario, code, &disks))))
+}
+
+/// A failure with all its causes.
+fn told(result: Result<()>) -> Result<(), Failed> {
+    result.map_err(|error| Failed::from(format!("{error:#}")))
 }

@@ -53,7 +53,13 @@ pub(crate) const ALL: &[Example] = &[
     Example { name: "other", directory: "other", base: PYTHON, page: "Hello from a page that was generated", ..PLAIN },
     Example { name: "rust", directory: "rust", page: "Hello from Rust", ..PLAIN },
     Example { name: "go", directory: "go", page: "Hello from Go", ..PLAIN },
-    Example { name: "maven", directory: "java", base: Some("eclipse-temurin:17-jre"), page: "Hello from Java", ..PLAIN },
+    Example {
+        name: "maven",
+        directory: "java",
+        base: Some("eclipse-temurin:17-jre"),
+        page: "Hello from Java",
+        ..PLAIN
+    },
     Example {
         name: "jar",
         directory: "java",
@@ -98,7 +104,7 @@ pub(crate) fn check(example: &Example) -> Result<()> {
     run(tool("cp", "coreutils")?.arg("-a").arg(source).arg(&project))?;
     let path = example.make.map_or(Ok("."), |make| make(&project))?;
     let disk = directory.path().join("disk.raw");
-    let registry = example.base.map(|base| serve(base)).transpose()?;
+    let registry = example.base.map(serve).transpose()?;
     let mut create = tool(workspace::builder()?, "nothing: it is the workspace's own")?;
     create.arg("create").arg(path).arg("-o").arg(&disk).current_dir(&project);
     // Whoever runs the tests has credentials of their own; they are no part of a test.

@@ -11,8 +11,9 @@ use std::time::Duration;
 use tests::moto::{Moto, REGION};
 use tests::oci_layout::Layer;
 use tests::process::{run as run_tool, tool};
+use tests::registry::Registry;
 use tests::vm::{Options, Vm};
-use tests::{nginx, workspace};
+use tests::{bases, nginx, workspace};
 
 /// How long a boot may take, and the stop: under emulation.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -62,6 +63,38 @@ pub(crate) fn run() -> Result<()> {
     moto.read_back(text(&second["snapshot"])?, &volume)?;
     compare(&volume, &shop.disk(&changed)?)?;
     boot(&volume, "the second edition").context("boot the volume upon a parent")
+}
+
+/// Blocks of EBS that a changed line of a project's code may cost: its files' own, the squashfs' tables, the kernel's
+/// command line with the root's digest, and both partition tables. Docs name what it is.
+const BLOCKS_OF_A_CHANGE: u64 = 8;
+
+/// The test of a project, for `boot.rs`: a change of code sends little.
+pub(crate) fn run_project() -> Result<()> {
+    let directory = tempfile::Builder::new().prefix("nanoos-publish.").tempdir().context("make a directory")?;
+    let project = directory.path().join("flask");
+    run_tool(tool("cp", "coreutils")?.arg("-a").arg(workspace::root().join("examples/flask")).arg(&project))?;
+    let registry = Registry::start()?;
+    registry.push(&bases::layout("python:3.11-slim")?, "library/python:3.11-slim")?;
+    let moto = Moto::start()?;
+    let publish = || -> Result<Value> {
+        let mut command = tool(workspace::builder()?, "nothing: it is the workspace's own")?;
+        moto.serve(&mut command);
+        command.env("DOCKER_CONFIG", directory.path()).current_dir(&project);
+        command.args(["create", "--to", "ec2", "--json", "--image-src", "registry", "--registry-mirror"]);
+        let told = String::from_utf8(run_tool(command.arg(registry.url()))?).context("read what builder wrote")?;
+        let mut told: Value = serde_json::from_str(&told).with_context(|| format!("read {told:?}"))?;
+        Ok(told["regions"][REGION].take())
+    };
+    let first = publish()?;
+    let code = fs::read_to_string(project.join("app.py"))?;
+    fs::write(project.join("app.py"), code.replace("Hello", "Good day"))?;
+    let second = publish()?;
+    ensure!(second["parent"] == first["snapshot"], "the changed one is not built upon the first: {second}");
+    let sent = second["sent"].as_u64().context("bytes")? / (512 << 10);
+    println!("a changed line sends {sent} blocks of 512 KiB; the first build sent {} bytes", first["sent"]);
+    ensure!(sent <= BLOCKS_OF_A_CHANGE, "a changed line of code sends {sent} blocks: {second}");
+    Ok(())
 }
 
 /// Where images become AMIs.

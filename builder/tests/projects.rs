@@ -205,6 +205,25 @@ fn flask_comes_from_pypi_once_and_its_project_answers() {
 }
 
 #[test]
+fn packages_are_compiled_where_this_machine_has_the_bases_python() {
+    let version = "import sys; print('%d.%d' % sys.version_info[:2])";
+    let version = run(Path::new("/"), "python3", &["python3", "-c", version]);
+    let workshop = Workshop::new(&[
+        ("requirements.txt", "itsdangerous==2.2.0\n"),
+        (".python-version", &version),
+        ("main.py", "import itsdangerous\n"),
+    ]);
+    let wishes = Wishes { base: Some(workshop.base(&["/bin/sh"])), ..Wishes::default() };
+    let root = workshop.unpacked(&workshop.made("", &wishes), "root");
+    let compiled = format!("app/.packages/itsdangerous/__pycache__/__init__.cpython-{}.pyc", version.replace('.', ""));
+    let bytes = fs::read(root.join(compiled)).unwrap();
+    // PEP 552: a hash of the source stands in it, which is not compared.
+    assert_eq!(bytes[4..8], 1u32.to_le_bytes());
+    let place = b"/app/.packages/itsdangerous/__init__.py";
+    assert!(bytes.windows(place.len()).any(|window| window == place), "it names another place");
+}
+
+#[test]
 fn a_package_that_does_not_exist_is_told_in_pips_words() {
     let workshop = Workshop::new(&[
         ("requirements.txt", "flask==0.0.999\n"),

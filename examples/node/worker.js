@@ -1,2 +1,2 @@
-// Work without a port: `process = "worker"` in the instance's user data starts it in place of the server.
+// Work without a port: user data {"process": "worker"} start it in place of the server.
 setInterval(() => console.log("worked"), 1000);

@@ -75,8 +75,26 @@ pub(super) fn packages(
     let mut command = command(&installer, build, &target, &platforms);
     command.current_dir(copy).arg("--constraint").arg(&constraints);
     tool::run(&mut command, Says::WhenItFails, fetch.progress, Some).map_err(|error| advise(error, build))?;
+    compile(build, &target, fetch.progress);
     let items = normalized(layers::tree(&target, &place())?)?;
     dependencies::keep(&key, &items, fetch.cache).map(Some)
+}
+
+/// Compiles the packages, which saves the start of the program a second: it writes none itself, as that takes memory. Files
+/// have times of their own in the machine, so that Python is told to trust what is compiled (PEP 552).
+fn compile(build: &PythonBuild, target: &Path, progress: &Progress) {
+    let Some(python) = python(&build.python) else {
+        progress.step(format!(
+            "this machine has no Python {}, so the packages are not compiled, and the program starts more slowly",
+            build.python
+        ));
+        return;
+    };
+    let mut command = Command::new(python);
+    command.args(["-I", "-m", "compileall", "-qq", "-j", "0", "--invalidation-mode", "unchecked-hash", "-s"]);
+    command.arg(target).args(["-p", &format!("/{}", place())]).arg(target).current_dir("/");
+    // Packages have files that are no Python of this version: templates, tests. They are left as they are.
+    let _ = tool::run(&mut command, Says::WhenItFails, progress, Some);
 }
 
 /// The files that decide which packages these are: all of them where the project itself is one.
