@@ -2,6 +2,7 @@
 //! and [`install`] does on Ctrl-C, SIGTERM and SIGHUP, where no guard runs.
 
 use anyhow::{Context, Result};
+use project::packing::UNFINISHED;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -117,7 +118,7 @@ impl TempFile {
     pub fn new_in(directory: &Path) -> Result<Self> {
         let mut registry = registry();
         let file = tempfile::Builder::new()
-            .prefix(".nanoos-")
+            .prefix(UNFINISHED)
             .tempfile_in(directory)
             .with_context(|| format!("create a temporary file in {}", directory.display()))?;
         let path = file.path().to_owned();
@@ -195,7 +196,7 @@ impl TempDir {
         let shown = || format!("create a temporary directory in {}", directory.display());
         std::fs::create_dir_all(directory).with_context(shown)?;
         let mut registry = registry();
-        let dir = tempfile::Builder::new().prefix(".nanoos-").tempdir_in(directory).with_context(shown)?;
+        let dir = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(directory).with_context(shown)?;
         registry.paths.insert(dir.path().to_owned());
         Ok(TempDir(dir))
     }

@@ -15,6 +15,9 @@ pub use tree::{Entry, Kind, LeftOut, Reason, Tree};
 
 /// Our own files of a project.
 const OURS: &[&str] = &["nanoos.toml", "nanoos.lock"];
+/// What the names of files begin with that are being written, by a build that goes on beside this one, too, or that was
+/// broken off.
+pub const UNFINISHED: &str = ".nanoos-";
 /// Bytes of a file of rules.
 const LONGEST_RULES: u64 = 1 << 20;
 
@@ -258,7 +261,7 @@ fn never(path: &Path) -> Option<Reason> {
     if name.starts_with(b".env") {
         return Some(Reason::Environment);
     }
-    let is_ours = OURS.iter().any(|ours| Path::new(ours) == path);
+    let is_ours = OURS.iter().any(|ours| Path::new(ours) == path) || name.starts_with(UNFINISHED.as_bytes());
     git(path).or(is_ours.then_some(Reason::Ours))
 }
 

@@ -5,6 +5,7 @@ use crate::digest::Digest;
 use crate::source::{Container, Fetch, Source};
 use anyhow::{Context, Result};
 use oci_spec::distribution::Reference;
+use project::packing::UNFINISHED;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::Permissions;
@@ -98,7 +99,7 @@ impl Lock {
         let directory = self.path.parent().unwrap_or(Path::new("."));
         // What the user's umask leaves of it, as of any file of the project.
         let permissions = Permissions::from_mode(0o666);
-        let temp = tempfile::Builder::new().prefix(".nanoos-").permissions(permissions).tempfile_in(directory);
+        let temp = tempfile::Builder::new().prefix(UNFINISHED).permissions(permissions).tempfile_in(directory);
         let mut temp = temp.with_context(shown)?;
         temp.write_all(text.as_bytes()).with_context(shown)?;
         temp.persist(&self.path).map_err(|error| error.error).with_context(shown)?;

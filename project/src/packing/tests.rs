@@ -43,6 +43,7 @@ fn what_is_never_packed() {
         ("nanoos.toml", "name = \"x\""),
         ("nanoos.lock", ""),
         ("sub/nanoos.toml", ""),
+        ("sub/.nanoos-AbCdEf", ""),
         ("data.qcow2", "QFI\u{b}"),
         ("old.img", &(" ".repeat(512) + "EFI PART")),
         ("web.tar.gz", "not looked into"),
@@ -66,13 +67,14 @@ fn what_is_never_packed() {
             "nanoos.lock: it is builder's own",
             "nanoos.toml: it is builder's own",
             "old.img: it is a disk image (raw)",
+            "sub/.nanoos-AbCdEf: it is builder's own",
             "sub/.envrc: it holds variables of one environment",
             "web.tar.gz: it is builder's own",
         ]
     );
     assert_eq!(
         tree.summary().unwrap(),
-        "left out of the machine: 5 of builder, 2 of git, 1 with a private key, 3 with variables (.env*) (--dry-run lists them)"
+        "left out of the machine: 6 of builder, 2 of git, 1 with a private key, 3 with variables (.env*) (--dry-run lists them)"
     );
     assert_eq!(tree.warnings(), ["not packed: certs/key.pem: it holds a private key"]);
     assert_eq!(walk(&project(&[("a", "")])).summary(), None);
