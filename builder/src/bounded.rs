@@ -2,8 +2,11 @@
 //! Every length is theirs to choose, so each kind has a bound, and what is longer is refused before it is in memory.
 
 use crate::blob::Blob;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// A manifest or an index of images: registries' own limit (distribution, `maxManifestBodySize`).
@@ -22,6 +25,8 @@ pub const CREDENTIALS: Bound = Bound::new("a helper's answer", 1 << 20);
 pub const SETTINGS: Bound = Bound::new("such a file", 16 << 20);
 /// Variables: what a program can be given at once is far less (execve(2)).
 pub const VARIABLES: Bound = Bound::new("a file of variables", 4 << 20);
+/// An index of git: those of the largest repositories have some tens of MiB.
+pub const INDEX: Bound = Bound::new("git's index", 256 << 20);
 /// A program that boots: init, a kernel, an EFI stub. Firmware loads them into memory together.
 pub const PROGRAM: Bound = Bound::new("a program that boots", 512 << 20);
 
@@ -104,6 +109,28 @@ impl Bound {
         self.read(file)
     }
 
+    /// A regular file, where a project that others wrote may have something else: no link is followed, and no pipe is waited
+    /// for.
+    ///
+    /// # Errors
+    /// As [`Bound::read_file`]; `InvalidInput` for what is no regular file.
+    pub fn read_regular(self, path: &Path) -> io::Result<Vec<u8>> {
+        let irregular = || io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file");
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let opened = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path);
+        // What open(2) answers for a link and for a socket.
+        let file = opened.map_err(|error| match Errno::from_io_error(&error) {
+            Some(Errno::LOOP | Errno::NXIO) => irregular(),
+            _ => error,
+        })?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(irregular());
+        }
+        self.check(metadata.len())?;
+        self.read(file)
+    }
+
     /// As [`Bound::read_file`], for text.
     ///
     /// # Errors
@@ -176,5 +203,23 @@ mod tests {
         let hole = tempfile::NamedTempFile::new().unwrap();
         hole.as_file().set_len(1 << 40).unwrap();
         assert!(SETTINGS.read_file(hole.path()).is_err());
+    }
+
+    #[test]
+    fn only_regular_files_are_read_where_others_may_have_laid_something_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("file"), "abc").unwrap();
+        assert_eq!(SMALL.read_regular(&at("file")).unwrap(), b"abc");
+        assert_eq!(SMALL.read_regular(&at("absent")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        std::os::unix::fs::symlink("file", at("link")).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        for path in [at("link"), at("pipe"), at("socket"), dir.path().to_owned(), "/dev/zero".into()] {
+            let refused = SMALL.read_regular(&path).unwrap_err().to_string();
+            assert_eq!(refused, "it is no regular file", "{}", path.display());
+        }
+        std::fs::write(at("file"), "abcd").unwrap();
+        assert!(SMALL.read_regular(&at("file")).is_err());
     }
 }

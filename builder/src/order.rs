@@ -120,7 +120,7 @@ impl Order {
         }
         let application = setup.application.read()?;
         match (&mut source, setup.project.given()) {
-            (Source::Local(local), _) => local.wishes = setup.project.wishes(&application),
+            (Source::Local(local), _) => local.wishes = setup.project.wishes(&application)?,
             (image, Some(option)) => {
                 bail!("{option}: {image} is an image, and only a project is built{}", advice(beside.as_deref()))
             }

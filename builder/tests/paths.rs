@@ -102,6 +102,15 @@ fn errors_of_the_grammar_name_both_readings() {
     );
 }
 
+#[test]
+fn a_port_is_a_number() {
+    let dir = project(FLASK);
+    for port in ["0", "65536", "abc", "80 "] {
+        let refused = refusal(inside(&dir, &["create", "--dry-run", "-e", &format!("PORT={port}")]));
+        assert_eq!(refused, format!("builder: -e PORT={port}: a port is a number from 1 to 65535"));
+    }
+}
+
 #[cfg(feature = "aws")]
 #[test]
 fn a_project_is_published_by_no_other_name() {
@@ -198,7 +207,7 @@ fn without_a_terminal_init_takes_the_defaults_and_says_so() {
     let said = stderr(&succeed(builder(dir.path(), &["init", "shop"])));
     assert!(said.contains("There is no terminal to ask at: region eu-central-1\n"), "{said}");
     assert!(said.contains("wrote shop/nanoos.toml\n") && said.contains("shop/Procfile is there"), "{said}");
-    assert!(said.ends_with("Next: builder create shop, or builder run ./shop\n"), "{said}");
+    assert!(said.ends_with("Next: builder create shop, or builder run ./shop -p 8080:8080\n"), "{said}");
     assert_eq!(text(&dir, "Procfile"), "web: python app.py\nworker: python -m shop\n");
     assert_eq!(names(&dir.path().join("shop")), ["Procfile", "app.py", "nanoos.toml", "requirements.txt"]);
     // A region in nanoos.toml is no wish for EC2.
@@ -241,6 +250,16 @@ fn images_keep_pid_1_and_disks_are_not_overwritten_by_what_they_are_made_of() {
         refusal(write("app.py")),
         "builder: -o app.py: it belongs to the project, which is read: name another file"
     );
+    // Nor is anything overwritten that is not packed.
+    fs::write(dir.path().join("shop/.env"), "TOKEN=1\n").unwrap();
+    fs::write(dir.path().join("shop/nanoos.lock"), "").unwrap();
+    for name in [".env", "nanoos.lock"] {
+        let kept = format!("builder: -o {name}: it belongs to the project, which is read: name another file");
+        assert_eq!(refusal(write(name)), kept);
+        let mut command = write("x.raw");
+        command.args(["--provenance", name]);
+        assert!(refusal(command).contains("it belongs to the project"), "{name}");
+    }
     // What an earlier build made is no part of it, in whatever format.
     disk(&dir.path().join("shop/shop.raw"));
     fs::write(dir.path().join("shop/shop.tar.gz"), [0x1f, 0x8b]).unwrap();

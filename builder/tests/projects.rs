@@ -224,6 +224,18 @@ fn packages_are_compiled_where_this_machine_has_the_bases_python() {
 }
 
 #[test]
+fn a_projects_own_pip_is_not_run_for_pip() {
+    let workshop = Workshop::new(&[
+        ("requirements.txt", "itsdangerous==2.1.2\n"),
+        ("pip.py", "raise SystemExit('a pip of the project is run')\n"),
+        ("main.py", "import itsdangerous\n"),
+    ]);
+    let wishes = Wishes { base: Some(workshop.base(&["/bin/sh"])), ..Wishes::default() };
+    let root = workshop.unpacked(&workshop.made("", &wishes), "root");
+    assert!(root.join("app/.packages/itsdangerous/__init__.py").exists());
+}
+
+#[test]
 fn a_package_that_does_not_exist_is_told_in_pips_words() {
     let workshop = Workshop::new(&[
         ("requirements.txt", "flask==0.0.999\n"),
@@ -359,4 +371,21 @@ fn an_archive_is_what_it_holds() {
     assert_eq!(directory.id, made.id);
     let layers = |made: &Container| made.layers.iter().map(|layer| layer.diff_id).collect::<Vec<_>>();
     assert_eq!(layers(&directory), layers(&made));
+}
+
+#[test]
+fn a_build_that_fails_leaves_no_copy_of_the_project() {
+    let workshop = Workshop::new(&[
+        ("Cargo.toml", "[package]\nname = \"hello\"\nversion = \"1.2.3\"\nedition = \"2021\"\n"),
+        ("src/main.rs", "fn main() { nonsense }\n"),
+        ("key", "secret"),
+    ]);
+    let refused = workshop.refused("", &Wishes::default());
+    assert!(refused.contains("nonsense"), "{refused}");
+    let builds = workshop.cache.directory().join("builds");
+    assert_eq!(fs::metadata(&builds).unwrap().permissions().mode() & 0o777, 0o700);
+    let places: Vec<PathBuf> = fs::read_dir(&builds).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let [place] = &places[..] else { panic!("{places:?}") };
+    // What cargo compiled stays, for the next time.
+    assert!(!place.join("source").exists() && place.join("target").exists());
 }

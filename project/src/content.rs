@@ -11,6 +11,14 @@ const CHUNK: usize = 256 << 10;
 const BLOCK: usize = 1 << 10;
 /// Characters of base64 that make a block of a text that only speaks of one: the shortest key (Ed25519) has 64.
 const LEAST_BASE64: usize = 40;
+/// Bytes of a file that are read: files with keys are small, and a file with holes may have any size.
+const LONGEST: u64 = 64 << 20;
+/// What a PEM block begins with, before its label.
+const BEGIN: &[u8] = b"-----BEGIN ";
+/// What stands behind a label, and before the line that ends a block.
+const DASHES: &[u8] = b"-----";
+/// Bytes of a label: `ENCRYPTED PRIVATE KEY` is a long one.
+const LONGEST_LABEL: usize = 64;
 
 /// A reason to leave a file out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +38,8 @@ const DISKS: &[(usize, &[u8], &str)] = &[
     (0, b"conectix", "vhd"),
 ];
 
-/// Reads a file until such a reason is found; all of it where there is none.
+/// Reads a file until such a reason is found; where there is none, all of its first 64 MiB. A key behind them is not
+/// found: files with keys are small.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -38,7 +47,8 @@ pub fn look(file: &Path) -> io::Result<Option<Content>> {
     search(File::open(file)?)
 }
 
-fn search(mut file: impl Read) -> io::Result<Option<Content>> {
+fn search(file: impl Read) -> io::Result<Option<Content>> {
+    let mut file = file.take(LONGEST);
     let mut bytes = Vec::new();
     let mut is_start = true;
     loop {
@@ -66,17 +76,26 @@ fn disk(start: &[u8]) -> Option<&'static str> {
 
 fn has_private_key(bytes: &[u8]) -> bool {
     let behind = |at: usize| bytes.get(at..(at + BLOCK).min(bytes.len()));
-    memmem::find_iter(bytes, "-----BEGIN ").filter_map(behind).any(is_private_key)
+    memmem::find_iter(bytes, BEGIN).filter_map(behind).any(is_private_key)
 }
 
 /// Whether a private key's block begins here. Source code and manuals name such blocks, and hold none. JSON has its
 /// line ends as `\n`.
+///
+/// Nothing is copied before the label is known, and no more than what stands before the next dashes: the time is that
+/// of the file's length, however many such beginnings it has.
 fn is_private_key(block: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(block).replace("\\r", "").replace("\\n", "\n");
-    let Some((label, rest)) = text.trim_start_matches("-----BEGIN ").split_once("-----") else { return false };
-    if !label.ends_with("PRIVATE KEY") && !label.ends_with("PRIVATE KEY BLOCK") {
+    let Some(text) = block.strip_prefix(BEGIN) else { return false };
+    let Some(end) = memmem::find(&text[..text.len().min(LONGEST_LABEL + DASHES.len())], DASHES) else { return false };
+    let (label, rest) = (&text[..end], &text[end + DASHES.len()..]);
+    if !label.ends_with(b"PRIVATE KEY") && !label.ends_with(b"PRIVATE KEY BLOCK") {
         return false;
     }
+    let rest = &rest[..memmem::find(rest, DASHES).unwrap_or(rest.len())];
+    if rest.len() < LEAST_BASE64 {
+        return false;
+    }
+    let rest = String::from_utf8_lossy(rest).replace("\\r", "").replace("\\n", "\n");
     // Headers, as `Proc-Type: 4,ENCRYPTED`, stand before what is encoded.
     let lines = rest.lines().map(str::trim).filter(|line| !line.contains(": "));
     let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte);
@@ -130,6 +149,21 @@ mod tests {
             "",
         ] {
             assert_eq!(found(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn neither_size_nor_beginnings_take_time() {
+        let key = block("PRIVATE KEY", "");
+        let before = |length: u64| io::repeat(b'x').take(length).chain(key.as_bytes());
+        assert_eq!(search(before(LONGEST - 1_000)).unwrap(), Some(Content::PrivateKey));
+        assert_eq!(search(before(LONGEST)).unwrap(), None);
+        assert_eq!(search(io::repeat(0)).unwrap(), None, "a file without end");
+        for text in ["-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----\n"] {
+            let mut bytes = text.repeat((8 << 20) / text.len());
+            assert_eq!(found(bytes.as_bytes()), None, "{text}");
+            bytes.push_str(&key);
+            assert_eq!(found(bytes.as_bytes()), Some(Content::PrivateKey), "{text}");
         }
     }
 

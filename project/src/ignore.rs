@@ -6,7 +6,12 @@
 use thiserror::Error;
 
 /// The names of the files that hold the rules: the first that is there counts alone.
-pub const FILES: &[&str] = &[".nanoosignore", ".dockerignore"];
+pub const FILES: &[&str] = &[OWN, ".dockerignore"];
+/// The name of the file that is written for us, and for nothing else.
+pub const OWN: &str = ".nanoosignore";
+/// Rules of a file: each is tried with every path of the project.
+const MOST: usize = 10_000;
+const TOO_MANY: &str = "there are more than 10,000 rules: name directories, or use * and **, in place of single files";
 
 /// The rules of a file, in its order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,7 +43,7 @@ enum Token {
     Class { negated: bool, ranges: Vec<(char, char)> },
 }
 
-/// A line that is no pattern.
+/// A line that is no pattern, or one too many.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("line {line}: {problem}")]
 pub struct BadPattern {
@@ -56,14 +61,19 @@ impl Rules {
     /// Reads the text of such a file.
     ///
     /// # Errors
-    /// Names the first line that is no pattern.
+    /// Names the first line that is no pattern, or that is one too many.
     pub fn parse(text: &str) -> Result<Self, BadPattern> {
+        let mut rules = Vec::new();
         let lines = text.trim_start_matches('\u{feff}').lines().enumerate();
-        let rules = lines.filter(|(_, text)| !text.starts_with('#')).filter_map(|(line, text)| {
-            let rule = Rule::parse(text.trim()).map_err(|problem| BadPattern { line: line + 1, problem });
-            rule.transpose()
-        });
-        Ok(Rules { rules: rules.collect::<Result<_, _>>()? })
+        for (index, text) in lines.filter(|(_, text)| !text.starts_with('#')) {
+            let failed = |problem: &'static str| BadPattern { line: index + 1, problem };
+            let Some(rule) = Rule::parse(text.trim()).map_err(failed)? else { continue };
+            if rules.len() == MOST {
+                return Err(failed(TOO_MANY));
+            }
+            rules.push(rule);
+        }
+        Ok(Rules { rules })
     }
 
     /// Whether they leave out a path relative to the project's root, where `parent` is of the directory that it is in;

@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
-pub use tree::{Entry, Kind, LeftOut, Reason, Tree};
+pub use tree::{Entry, Kind, LeftOut, Reason, Tree, credentials};
 
 /// Our own files of a project.
 const OURS: &[&str] = &["nanoos.toml", "nanoos.lock"];
@@ -37,12 +37,12 @@ pub struct Packing {
 #[derive(Debug, Error)]
 pub enum Error {
     /// A file or a directory cannot be read.
-    #[error("{path}: {source}; make it readable, or name it in .nanoosignore")]
+    #[error("{path}: {error}; make it readable, or name it in .nanoosignore")]
     Read {
         /// Which.
         path: PathBuf,
-        /// Why.
-        source: io::Error,
+        /// Why. It is part of the message, and so is no source, which would say it again.
+        error: io::Error,
     },
     /// The project's own directory cannot be found.
     #[error("{0}: {1}")]
@@ -109,9 +109,13 @@ impl Packing {
         self.rules.as_ref().is_some_and(|(rules, _)| rules.may_keep_below(&path.to_string_lossy(), matched))
     }
 
-    /// What the rules say of a path.
-    fn rule(&self, path: &Path, parent: &Matched) -> (Option<Reason>, Matched) {
-        let Some((rules, file)) = &self.rules else { return (None, Matched::default()) };
+    /// What the rules say of a path. Of dependencies only our own file's count: a .dockerignore nearly always names
+    /// `node_modules`, as its image installs them anew.
+    fn rule(&self, path: &Path, parent: &Matched, is_dependency: bool) -> (Option<Reason>, Matched) {
+        let counts = |file: &str| !is_dependency || file == ignore::OWN;
+        let Some((rules, file)) = self.rules.as_ref().filter(|(_, file)| counts(file)) else {
+            return (None, Matched::default());
+        };
         let (is_left_out, matched) = rules.leave_out(&path.to_string_lossy(), parent);
         (is_left_out.then_some(Reason::Rules(file)), matched)
     }
@@ -154,7 +158,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn directory(&mut self, directory: &Directory) -> Result<(), Error> {
         let here = self.tree.root.join(&directory.path);
-        let failed = |source| Error::Read { path: here.clone(), source };
+        let failed = |error| Error::Read { path: here.clone(), error };
         for entry in fs::read_dir(&here).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let kind = entry.file_type().map_err(failed)?;
@@ -171,11 +175,16 @@ impl Walk<'_> {
     fn subdirectory(&mut self, path: PathBuf, parent: &Directory) {
         let is_dependency =
             parent.is_dependency || parent.left_out.is_none() && is_dependencies(&self.tree.root, &path);
-        let (rule, matched) = self.packing.rule(&path, &parent.matched);
-        let never = parent.never().or_else(|| if is_dependency { git(&path) } else { never(&path) });
+        let (rule, matched) = self.packing.rule(&path, &parent.matched, is_dependency);
+        let never = parent.never().or_else(|| match (parent.is_dependency, is_dependency) {
+            (true, _) => never_of_dependencies(&path),
+            // A virtual environment may be called .env itself.
+            (false, true) => git(&path),
+            (false, false) => never(&path),
+        });
         let is_read =
             self.packing.is_above_named(&path) || never.is_none() && self.packing.may_keep_below(&path, &matched);
-        let left_out = never.or(rule.filter(|_| !is_dependency)).filter(|_| !self.packing.is_named(&path));
+        let left_out = never.or(rule).filter(|_| !self.packing.is_named(&path));
         match left_out {
             Some(reason) if !is_read => {
                 self.tree.left_out.push(LeftOut { path, is_directory: true, reason });
@@ -192,7 +201,7 @@ impl Walk<'_> {
         match self.reason(&path, kind, parent)? {
             Some(reason) => self.tree.left_out.push(LeftOut { path, is_directory: false, reason }),
             None => {
-                let failed = |source| Error::Read { path: self.tree.root.join(&path), source };
+                let failed = |error| Error::Read { path: self.tree.root.join(&path), error };
                 let kind = if kind.is_symlink() {
                     Kind::Link(fs::read_link(entry.path()).map_err(failed)?)
                 } else {
@@ -214,15 +223,15 @@ impl Walk<'_> {
         let is_named = self.packing.is_named(path);
         if !is_named {
             let ours = || self.outputs.iter().any(|output| output == path).then_some(Reason::Ours);
-            let told =
-                parent.never().or_else(|| if parent.is_dependency { git(path) } else { never(path) }).or_else(ours);
-            let rule = || if parent.is_dependency { None } else { self.packing.rule(path, &parent.matched).0 };
+            let by_name = || if parent.is_dependency { never_of_dependencies(path) } else { never(path) };
+            let told = parent.never().or_else(by_name).or_else(ours);
+            let rule = || self.packing.rule(path, &parent.matched, parent.is_dependency).0;
             if let Some(reason) = told.or_else(rule) {
                 return Ok(Some(reason));
             }
         }
         let file = self.tree.root.join(path);
-        let failed = |source| Error::Read { path: file.clone(), source };
+        let failed = |error| Error::Read { path: file.clone(), error };
         if kind.is_symlink() {
             let target = fs::read_link(&file).map_err(failed)?;
             // A program of the base, such as the Python of a virtual environment.
@@ -235,6 +244,7 @@ impl Walk<'_> {
                 Leads::Nowhere => Some(Reason::Loop),
             });
         }
+        // Packages bring keys for their own tests, which are no secret.
         if is_named || parent.is_dependency {
             return Ok(None);
         }
@@ -258,11 +268,14 @@ impl Walk<'_> {
 /// What is left out of the user's own files, whatever the rules say, by its name.
 fn never(path: &Path) -> Option<Reason> {
     let name = path.file_name()?.as_encoded_bytes();
-    if name.starts_with(b".env") {
-        return Some(Reason::Environment);
-    }
     let is_ours = OURS.iter().any(|ours| Path::new(ours) == path) || name.starts_with(UNFINISHED.as_bytes());
-    git(path).or(is_ours.then_some(Reason::Ours))
+    never_of_dependencies(path).or(is_ours.then_some(Reason::Ours))
+}
+
+/// What is left out of dependencies, too: variables that somebody wrote there are as secret as elsewhere.
+fn never_of_dependencies(path: &Path) -> Option<Reason> {
+    let is_environment = path.file_name()?.as_encoded_bytes().starts_with(b".env");
+    git(path).or(is_environment.then_some(Reason::Environment))
 }
 
 /// Of a submodule it is a file, which names a directory that the machine has not.

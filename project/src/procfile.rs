@@ -1,10 +1,13 @@
 //! Reads a Procfile by [Heroku's grammar](https://devcenter.heroku.com/articles/procfile): a line for each process,
 //! `NAME: COMMAND`, where blank lines and lines that start with `#` mean nothing.
 
+use std::collections::HashMap;
 use thiserror::Error;
 
 /// Characters of a process's name: what a DNS label has, as Heroku has it.
 const LONGEST_NAME: usize = 63;
+/// Processes of a Procfile: far more than anyone writes, and few enough for every list of them that is shown.
+const MOST: usize = 1_000;
 
 /// The processes of a Procfile.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,16 +32,16 @@ impl Procfile {
     /// Reads the text of a Procfile.
     ///
     /// # Errors
-    /// Names the first line that is neither blank, nor a comment, nor a process.
+    /// Names the first line that is neither blank, nor a comment, nor a process, or that is a process too many.
     pub fn parse(text: &str) -> Result<Self, BadLine> {
         let mut procfile = Procfile::default();
-        let mut lines_of = Vec::new();
+        let mut known = HashMap::new();
         let mut previous = "";
         for (line, text) in text.trim_start_matches('\u{feff}').lines().enumerate() {
             let (line, text) = (line + 1, text.trim());
             if !text.is_empty() && !text.starts_with('#') {
-                let process = process(text, previous).map_err(|problem| BadLine { line, problem })?;
-                procfile.add(process, line, &mut lines_of);
+                let added = process(text, previous).and_then(|process| procfile.add(process, line, &mut known));
+                added.map_err(|problem| BadLine { line, problem })?;
             }
             previous = text;
         }
@@ -54,23 +57,33 @@ impl Procfile {
         self.processes.iter().find(|(known, _)| known == name).map(|(_, command)| command.as_str())
     }
 
-    /// Adds a process of this line; `lines_of` are the lines of those before, in their order.
-    fn add(&mut self, (written, command): (&str, &str), line: usize, lines_of: &mut Vec<usize>) {
+    /// Adds a process of this line; `known` has, by name, the places in the list and the lines of those before.
+    fn add(
+        &mut self,
+        (written, command): (&str, &str),
+        line: usize,
+        known: &mut HashMap<String, (usize, usize)>,
+    ) -> Result<(), String> {
         let name = corrected(written);
         if name != written {
             self.warnings.push(format!("Procfile: line {line}: the process {written:?} is called {name}"));
         }
-        let before = self.processes.iter_mut().zip(lines_of.iter_mut()).find(|((known, _), _)| *known == name);
-        if let Some(((_, old), old_line)) = before {
+        if let Some((place, old_line)) = known.get_mut(&name) {
             let warning =
                 format!("Procfile: line {line}: the process {name} was on line {old_line}, too; this one counts");
             self.warnings.push(warning);
-            command.clone_into(old);
             *old_line = line;
-        } else {
-            self.processes.push((name, command.to_owned()));
-            lines_of.push(line);
+            if let Some((_, old)) = self.processes.get_mut(*place) {
+                command.clone_into(old);
+            }
+            return Ok(());
         }
+        if self.processes.len() == MOST {
+            return Err(format!("the process {name} is one too many: a Procfile has {MOST} processes at most"));
+        }
+        known.insert(name.clone(), (self.processes.len(), line));
+        self.processes.push((name, command.to_owned()));
+        Ok(())
     }
 }
 
@@ -115,8 +128,8 @@ fn is_name(name: &str) -> bool {
 /// A text that may be long, quoted for an error.
 fn shown(text: &str) -> String {
     /// Characters of it.
-    const MOST: usize = 40;
-    match text.char_indices().nth(MOST) {
+    const SHOWN: usize = 40;
+    match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
         None => format!("{text:?}"),
     }
@@ -202,6 +215,20 @@ mod tests {
         let rest = "Procfile: line 2: it looks like the rest of the line before, and commands of a Procfile have no second line";
         assert_eq!(refused("web: node \\\n  --port 80\n"), rest);
         assert_eq!(refused("web: node \\\n  --base http://x\n"), rest);
+    }
+
+    #[test]
+    fn processes_are_bounded_and_found_at_once() {
+        let lines = |count: usize| (0..count).map(|number| format!("p{number}: a\n")).collect::<String>();
+        assert_eq!(read(&lines(MOST)).len(), MOST);
+        assert_eq!(
+            refused(&lines(MOST + 1)),
+            "Procfile: line 1001: the process p1000 is one too many: a Procfile has 1000 processes at most"
+        );
+        // As many lines as a text may have: none is compared with all processes.
+        let procfile = Procfile::parse(&(lines(MOST) + &"p999: b\n".repeat(150_000))).unwrap();
+        assert_eq!((procfile.processes.len(), procfile.command("p999")), (MOST, Some("b")));
+        assert_eq!(procfile.warnings.len(), 150_000);
     }
 
     /// A line, what it is written as, and the process that it is.

@@ -17,12 +17,12 @@ pub type Read = (BTreeMap<String, String>, Vec<String>);
 /// The variables of the file; none where it is not there.
 ///
 /// # Errors
-/// When it can't be read, or is not UTF-8.
+/// When it can't be read, is no regular file, or is not UTF-8. A link may lead to what is another project's.
 pub fn read(path: &Path) -> Result<Read> {
     let shown = path.display();
-    let bytes = match std::fs::File::open(path) {
+    let bytes = match VARIABLES.read_regular(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Read::default()),
-        file => VARIABLES.read(file.with_context(|| shown.to_string())?).with_context(|| shown.to_string())?,
+        read => read.with_context(|| shown.to_string())?,
     };
     let text = str::from_utf8(&bytes).ok().with_context(|| format!("{shown}: it is not UTF-8"))?;
     let (variables, odd) = parse(text);
@@ -93,5 +93,9 @@ mod tests {
         assert_eq!(read(&path).unwrap().1, [said]);
         std::fs::write(&path, b"A=\xff").unwrap();
         assert_eq!(read(&path).unwrap_err().to_string(), format!("{}: it is not UTF-8", path.display()));
+        std::fs::rename(&path, dir.path().join("other")).unwrap();
+        std::os::unix::fs::symlink("other", &path).unwrap();
+        let refused = format!("{:#}", read(&path).unwrap_err());
+        assert_eq!(refused, format!("{}: it is no regular file", path.display()));
     }
 }

@@ -1,5 +1,6 @@
 //! The options and the commands that are about projects.
 
+use anyhow::{Result, anyhow};
 use builder::application::Application;
 use builder::application::environment::Variable;
 use builder::source::Source;
@@ -32,19 +33,27 @@ pub(crate) struct ProjectArgs {
 
 impl ProjectArgs {
     /// What they say, together with the port that the application's environment names.
-    pub(crate) fn wishes(self, application: &Application) -> Wishes {
+    ///
+    /// # Errors
+    /// When that is no port.
+    pub(crate) fn wishes(self, application: &Application) -> Result<Wishes> {
         let port = application.environment.iter().rev().find_map(|variable| match variable {
-            Variable::Set(entry) => entry.strip_prefix("PORT=")?.parse().ok(),
+            Variable::Set(entry) => entry.strip_prefix("PORT="),
             Variable::Unset(_) => None,
         });
-        Wishes {
+        let port = port.map(|port| match port.parse::<u16>() {
+            Ok(port @ 1..) => Ok(port),
+            _ => Err(anyhow!("-e PORT={port}: a port is a number from 1 to 65535")),
+        });
+        let port = port.transpose()?;
+        Ok(Wishes {
             kind: self.kind,
             base: self.base,
             build: self.build,
             command: application.entrypoint.is_some() || application.cmd.is_some(),
             process: self.process,
             port,
-        }
+        })
     }
 
     /// The first option that is given: it means nothing to an image.

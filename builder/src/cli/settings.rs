@@ -10,7 +10,7 @@ use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches};
 use read::{Setting, read};
 use std::error::Error as _;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// The file's name, in the project's directory.
 pub(crate) const FILE: &str = "nanoos.toml";
@@ -61,6 +61,7 @@ fn parse_for(
     let root = keys::command_line();
     let refuse = |text: String| clap::Error::raw(ErrorKind::InvalidValue, format!("{}: {text}\n", file.display()));
     let Some(mut settings) = read(&file, &root).map_err(refuse)? else { return first };
+    settings.iter().try_for_each(|setting| of_the_project(setting, &directory)).map_err(refuse)?;
     let (command, matches, at) = match matches.subcommand() {
         Some((name, matches)) => {
             let at = arguments.iter().skip(1).position(|word| word == name).map_or(1, |at| at + 2);
@@ -74,6 +75,36 @@ fn parse_for(
     let (mut cli, all_matches) = once(Cli::command(), &all).map_err(|error| blame(error, &settings, refuse))?;
     cli.making().into_iter().for_each(|making| making.typed = typed_making);
     Ok((cli, all_matches))
+}
+
+/// Refuses what a project of somebody else's could do harm with: to write or to pack files outside of it, to pack what the
+/// environment has of whoever builds it. The command line may do all that.
+fn of_the_project(setting: &Setting, directory: &Path) -> Result<(), String> {
+    const ITS_OWN: &[&str] = &["output", "provenance", "env-file"];
+    for value in &setting.values {
+        let text = value.text.as_deref().unwrap_or_default();
+        let at = |problem: &str| Err(format!("line {}: {}: {problem}", value.line, setting.name));
+        if setting.name == "env" && !text.contains('=') {
+            return at("a name alone takes the value that whoever builds has: write NAME=VALUE, or -e NAME on the \
+                       command line");
+        }
+        if ITS_OWN.contains(&setting.name.as_str()) && text != "-" && !lies_in(directory, Path::new(text)) {
+            return at("it lies outside of the project, where only the command line may name a file");
+        }
+    }
+    Ok(())
+}
+
+/// Whether a path that is relative to a directory lies in it, also by way of links.
+fn lies_in(directory: &Path, path: &Path) -> bool {
+    if !path.components().all(|component| matches!(component, Component::Normal(_) | Component::CurDir)) {
+        return false;
+    }
+    let Ok(root) = directory.canonicalize() else { return false };
+    // What is not there yet lies where its directory is.
+    let whole = directory.join(path);
+    let mut there = whole.ancestors().skip(usize::from(!whole.is_symlink()));
+    there.find_map(|there| there.canonicalize().ok()).is_some_and(|there| there.starts_with(&root))
 }
 
 /// Leaves the settings that count for this command: those that the user did not give, and that go with what the user

@@ -51,11 +51,14 @@ fn build_disk(named: Named, mut making: Making, progress: &Progress) -> Result<(
     let subject = Subject::find(&mut order, name, progress)?;
     let name = making.publishing.name.as_ref().unwrap_or(&subject.name).replace('/', "-");
     let output = Output::new(making.output.as_deref(), &name, making.format);
-    subject.protect(earlier(Some(&output), making.provenance.as_deref()), &mut order, &mut files);
+    let provenance = making.provenance.as_deref();
+    let written: Vec<&Path> = provenance.into_iter().chain([output.path.as_path()]).collect();
+    subject.protect(&written, earlier(Some(&output), provenance), &mut order, &mut files);
     let cache = Cache::open(&cache::directory()?)?;
     let what = format!("{}, {}", output.path.display(), output.format);
     if making.dry_run {
         files.may_write("-o", &output.path, Content::Bytes)?;
+        provenance.map_or(Ok(()), |path| files.may_write("--provenance", path, Content::Text))?;
         return dry_run::tell(&order, &subject, &what, &cache, progress);
     }
     subject.project.iter().for_each(|project| announce(project, &what, progress));
@@ -105,7 +108,8 @@ fn build_image(named: Named, mut making: Making, account: Account, progress: &Pr
     }
     ec2::publish::volume_size(order.options.swap.as_ref().map_or(0, |swap| swap.bytes))?;
     let subject = Subject::find(&mut order, name, progress)?;
-    subject.protect(earlier(None, making.provenance.as_deref()), &mut order, &mut files);
+    let written = making.provenance.as_deref();
+    subject.protect(written.as_slice(), earlier(None, written), &mut order, &mut files);
     let cache = Cache::open(&cache::directory()?)?;
     let regions: Vec<String> = account.regions.iter().map(ToString::to_string).collect();
     let regions = if making.publishing.all_regions { "every region".to_owned() } else { regions.join(", ") };
@@ -142,7 +146,8 @@ fn build_image(_: Named, _: Making, _: Account, _: &Progress) -> Result<()> {
 /// Files that an earlier run wrote, by what they are: a project may hold them, and other disks are known by their bytes.
 fn earlier(output: Option<&Output>, provenance: Option<&Path>) -> Vec<PathBuf> {
     let archive = output.filter(|output| output.format == Format::TarGz).map(|output| output.path.clone());
-    let provenance = provenance.filter(|path| {
+    // To read a pipe would wait for who writes it.
+    let provenance = provenance.filter(|path| path.is_file()).filter(|path| {
         let json = bounded::SETTINGS.read_file(path).ok();
         json.is_some_and(|json| serde_json::from_slice::<Provenance>(&json).is_ok())
     });

@@ -14,7 +14,7 @@ use builder::local::Local;
 use builder::local::containerfile;
 use builder::local::look::PROCFILE;
 use builder::progress::Progress;
-use project::plan::{Base, Command, Plan, Process, Wishes};
+use project::plan::{Base, Command, PORT, Plan, Process, Wishes};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -50,7 +50,7 @@ pub(crate) fn init(init: Init, progress: &Progress) -> Result<()> {
         _ => anyhow::anyhow!("{shown}: {error}"),
     })?;
     ensure!(metadata.is_dir(), "{shown}: a file needs no nanoos.toml: builder ./FILE makes a machine of it");
-    let wishes = init.project.wishes(&Application::default());
+    let wishes = init.project.wishes(&Application::default())?;
     let mut local = Local { path: directory.clone(), wishes, results: Vec::new() };
     let looked = recognize(&mut local, progress)?;
     if init.containerfile {
@@ -77,7 +77,7 @@ pub(crate) fn init(init: Init, progress: &Progress) -> Result<()> {
     }
     let word = path_word(&directory);
     let create = if word == "." { String::new() } else { format!(" {}", shell_word(&shown.to_string())) };
-    progress.line(&format!("Next: builder create{create}, or builder run {word}"));
+    progress.line(&format!("Next: builder create{create}, or builder run {word} -p {PORT}:{PORT}"));
     Ok(())
 }
 

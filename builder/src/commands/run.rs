@@ -67,7 +67,7 @@ fn build_and_boot(run: Run, hardware: Hardware, progress: &Progress) -> Result<(
     let output = Output::new(Some(&disk), "", None);
     let (mut order, mut files) = Order::new(run.what, run.setup)?;
     let subject = Subject::find(&mut order, None, progress)?;
-    subject.protect(Vec::new(), &mut order, &mut files);
+    subject.protect(&[&disk], Vec::new(), &mut order, &mut files);
     let cache = Cache::open(&cache::directory()?)?;
     ensure!(output.format != Format::TarGz, "-o {}: QEMU boots no archive; take another ending", disk.display());
     let refusal = || format!("-o {}: QEMU boots from a file; name one", disk.display());

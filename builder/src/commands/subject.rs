@@ -13,9 +13,9 @@ use builder::progress::{Progress, mebibytes};
 use builder::source::Source;
 use project::detect::Refusal;
 use project::packing::{self, Entry};
-use project::payload::{self, Payload};
+use project::payload::{self, Fused, Payload};
 use project::plan::{Base, Command, DIRECTORY, Kind, Plan, Process};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What a machine is made of.
 pub(crate) struct Subject {
@@ -35,8 +35,8 @@ pub(crate) struct Project {
 pub(crate) enum Known {
     /// A directory.
     Directory(Box<Looked>),
-    /// A jar, a war or a program.
-    Payload(Box<Plan>),
+    /// A jar, a war or a program, with the files that it takes of this machine.
+    Payload(Box<Fused>),
     /// An archive, which is unpacked first.
     Archive,
 }
@@ -75,17 +75,29 @@ impl Subject {
         if self.project.is_some() { self.name.clone() } else { source.repository() }
     }
 
-    /// Keeps the files that are packed from being written. `results` are files of an earlier run: they are not packed.
-    pub(crate) fn protect(&self, results: Vec<PathBuf>, order: &mut Order, files: &mut Files) {
-        let (Source::Local(local), Some(Known::Directory(looked))) =
-            (&mut order.source, self.project.as_ref().map(|project| &project.known))
-        else {
-            return;
+    /// Keeps the files of a project or payload from being written, packed or not: of a project nothing is overwritten but
+    /// what an earlier run made. `outputs` are the files that the user has written, `results` those that an earlier run
+    /// wrote, and that are no disks: they are not packed.
+    pub(crate) fn protect(&self, outputs: &[&Path], results: Vec<PathBuf>, order: &mut Order, files: &mut Files) {
+        let (Source::Local(local), Some(project)) = (&mut order.source, &self.project) else { return };
+        let looked = match &project.known {
+            Known::Directory(looked) => looked,
+            Known::Payload(fused) => {
+                fused.files.values().for_each(|path| files.reads("the payload", path));
+                return;
+            }
+            Known::Archive => return,
         };
         let results: Vec<PathBuf> = results.into_iter().filter_map(|path| path.canonicalize().ok()).collect();
-        let packed = looked.packed().filter(|entry| size(entry).is_some());
-        let packed = packed.map(|entry| looked.tree.root.join(&entry.path));
-        packed.filter(|path| !results.contains(path)).for_each(|path| files.reads("the project", &path));
+        let is_result = |path: &Path| {
+            results.iter().any(|result| result == path) || matches!(payload::sniff(path), Ok(Payload::Disk(_)))
+        };
+        let root = looked.tree.root.canonicalize();
+        let there = outputs.iter().filter_map(|path| path.canonicalize().ok());
+        let of_the_project = there.filter(|path| root.as_ref().is_ok_and(|root| path.starts_with(root)));
+        of_the_project
+            .filter(|path| path.is_file() && !is_result(path))
+            .for_each(|path| files.reads("the project", &path));
         local.results = results;
     }
 }
@@ -95,7 +107,7 @@ impl Known {
     pub(crate) fn plan(&self) -> Option<&Plan> {
         match self {
             Known::Directory(looked) => Some(&looked.plan),
-            Known::Payload(plan) => Some(plan),
+            Known::Payload(fused) => Some(&fused.plan),
             Known::Archive => None,
         }
     }
@@ -112,11 +124,11 @@ fn find(local: &mut Local, platform: Platform, progress: &Progress) -> Result<Pr
             let looked = recognize(local, progress)?;
             return Ok(Project::of(local, looked));
         }
-        Payload::Jar | Payload::War => Known::Payload(Box::new(payload::archive(&local.path, &local.wishes)?.plan)),
+        Payload::Jar | Payload::War => Known::Payload(Box::new(payload::archive(&local.path, &local.wishes)?)),
         Payload::Program => {
             let name = platform.arch.name;
             let architecture = name.parse().map_err(|_| anyhow!("programs for {name} are not known"))?;
-            Known::Payload(Box::new(payload::program(&local.path, &local.wishes, architecture)?.plan))
+            Known::Payload(Box::new(payload::program(&local.path, &local.wishes, architecture)?))
         }
         // A disk is refused before.
         Payload::Archive(_) | Payload::Disk(_) => Known::Archive,
@@ -184,6 +196,12 @@ pub(crate) fn facts(project: &Project) -> Vec<(&'static str, String)> {
     let words = |name: &str, process: &Process| format!("{name}: {} (by {})", line(process), process.decided_by);
     facts.extend(started.into_iter().map(|(name, process)| ("starts", words(name, process))));
     facts.extend(others.into_iter().map(|(name, process)| ("or", words(name, process))));
+    if let (Known::Payload(fused), Kind::Java) = (&project.known, plan.kind)
+        && fused.files.len() > 1
+    {
+        let names = fused.files.keys().filter_map(|place| place.rsplit('/').next()).collect::<Vec<_>>();
+        facts.push((FILES, format!("{} (by Class-Path of its manifest)", names.join(", "))));
+    }
     if let Known::Directory(looked) = &project.known {
         let sizes = || looked.packed().filter_map(size);
         let files = format!("{} into {DIRECTORY}, {}", sizes().count(), mebibytes(sizes().sum()));

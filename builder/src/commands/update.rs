@@ -19,7 +19,7 @@ pub(crate) fn update(update: Update, progress: &Progress) -> Result<()> {
     grammar::look(&path)?;
     ensure!(path.is_dir(), "{}: only a project, a directory, has a {FILE}", path.display());
     let mut local =
-        Local { path: path.clone(), wishes: update.project.wishes(&Application::default()), results: Vec::new() };
+        Local { path: path.clone(), wishes: update.project.wishes(&Application::default())?, results: Vec::new() };
     let Base::Image(base) = recognize(&mut local, progress)?.plan.base else {
         progress.step(format!("{} has no base that could be pinned", path.display()));
         return Ok(());

@@ -2,12 +2,15 @@
 
 use crate::cache::stock::{BUILDS, LOCK};
 use crate::cache::{Cache, no_room};
+use crate::cleanup::{OnInterrupt, on_interrupt};
 use crate::digest::Digest;
 use anyhow::{Context, Result, bail};
+use project::links::{Leads, follow};
 use rustix::fs::{FlockOperation, flock};
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -20,10 +23,17 @@ const REMADE: &[&str] =
 const OUTPUTS: &[(&str, &[&str])] =
     &[("target", &["Cargo.toml", "pom.xml"]), ("build", &["build.gradle", "build.gradle.kts"])];
 
+/// The copy, in its place.
+const SOURCE: &str = "source";
+/// Permissions of the directories: a copy may hold keys.
+const PRIVATE: u32 = 0o700;
+
 /// A place where a project is built, and what its tools leave for the next time. Another builder waits for it.
 #[derive(Debug)]
 pub(super) struct Place {
     directory: PathBuf,
+    /// Removes the copy. It goes before the lock does: the next copy is another builder's.
+    _interrupted: OnInterrupt,
     /// Locked as long as this lives.
     _lock: File,
 }
@@ -34,14 +44,18 @@ impl Place {
     /// # Errors
     /// When it can't be made.
     pub(super) fn of(project: &Path, cache: &Cache) -> Result<Self> {
-        let directory = cache.directory().join(FOLDER).join(Place::name(project)?);
+        let directory = folder(cache)?.join(Place::name(project)?);
         let shown = || format!("create {}", directory.display());
-        fs::create_dir_all(&directory).map_err(|error| no_room(error, shown()))?;
+        make_private(&directory).map_err(|error| no_room(error, shown()))?;
+        // An earlier builder's is open to others.
+        fs::set_permissions(&directory, Permissions::from_mode(PRIVATE)).with_context(shown)?;
         let lock = File::create(directory.join(LOCK)).with_context(shown)?;
         flock(&lock, FlockOperation::LockExclusive).with_context(|| format!("lock {}", directory.display()))?;
         // Which keeps it longer.
         lock.set_modified(SystemTime::now()).with_context(shown)?;
-        Ok(Place { directory, _lock: lock })
+        let source = directory.join(SOURCE);
+        let interrupted = on_interrupt(move || drop(fs::remove_dir_all(source)));
+        Ok(Place { directory, _interrupted: interrupted, _lock: lock })
     }
 
     /// What tells one project's builds from another's.
@@ -56,7 +70,7 @@ impl Place {
 
     /// Where the copy lies: always at the same path, so that tools know their work again.
     pub(super) fn source(&self) -> PathBuf {
-        self.directory.join("source")
+        self.directory.join(SOURCE)
     }
 
     /// What tools keep between builds.
@@ -64,7 +78,7 @@ impl Place {
         self.directory.join("target")
     }
 
-    /// Fills the copy anew with these files, by their paths in the project.
+    /// Fills the copy anew with these files, by their paths in the project, but for links that lead out of it.
     ///
     /// # Errors
     /// When a file can't be read or written.
@@ -73,7 +87,10 @@ impl Place {
         self.clear()?;
         fs::create_dir_all(&source).map_err(|error| no_room(error, format!("create {}", source.display())))?;
         for path in paths {
-            copy(&project.join(path), &source.join(path))?;
+            // Through such a link a tool would write what it makes to another place of this machine.
+            if !leads_out(project, path) {
+                copy(&project.join(path), &source.join(path))?;
+            }
         }
         Ok(source)
     }
@@ -87,6 +104,33 @@ impl Place {
             _ => Ok(()),
         }
     }
+}
+
+/// The folder of builds, which is made where it is missing, for this user alone.
+///
+/// # Errors
+/// When it can't be made.
+pub(super) fn folder(cache: &Cache) -> Result<PathBuf> {
+    let folder = cache.directory().join(FOLDER);
+    let shown = || format!("create {}", folder.display());
+    make_private(&folder).map_err(|error| no_room(error, shown()))?;
+    let mode = fs::metadata(&folder).with_context(shown)?.permissions().mode();
+    // Where others may write, the cache is shared, and stays so: each place in it is its user's own.
+    if mode & 0o077 != 0 && mode & 0o022 == 0 {
+        fs::set_permissions(&folder, Permissions::from_mode(PRIVATE)).with_context(shown)?;
+    }
+    Ok(folder)
+}
+
+fn make_private(directory: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(PRIVATE).create(directory)
+}
+
+/// Whether this is a link out of the project, or to itself.
+fn leads_out(project: &Path, path: &Path) -> bool {
+    let directory = path.parent().unwrap_or(Path::new(""));
+    fs::read_link(project.join(path))
+        .is_ok_and(|target| !matches!(follow(project, directory, &target), Leads::Inside(_)))
 }
 
 /// Copies a file, a link or a directory without what is in it; parents are made where they are missing.
@@ -143,7 +187,6 @@ pub(super) fn sources(project: &Path) -> Result<Vec<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
     use std::time::Duration;
 
     #[test]
@@ -179,5 +222,48 @@ mod tests {
         assert_eq!((metadata.modified().unwrap(), metadata.permissions().mode() & 0o777), (old, 0o500));
         place.clear().unwrap();
         assert!(!copy.exists());
+    }
+
+    #[test]
+    fn no_link_of_a_copy_leads_out_of_it() {
+        let (dir, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (project, outside) = (dir.path().join("project"), dir.path().join("outside"));
+        fs::create_dir_all(project.join("a")).unwrap();
+        fs::create_dir(&outside).unwrap();
+        let absolute = project.join("a");
+        let links = [
+            ("bin", outside.as_path()),
+            ("own", absolute.as_path()),
+            ("a/up", Path::new("../../outside")),
+            ("by", Path::new("a/up")),
+            ("loop", Path::new("loop")),
+            ("a/root", Path::new("..")),
+            ("none", Path::new("a/none")),
+        ];
+        for (name, target) in links {
+            symlink(target, project.join(name)).unwrap();
+        }
+        let place = Place::of(&project, &Cache::open(cache.path()).unwrap()).unwrap();
+        let sources = sources(&project).unwrap();
+        let copy = place.fill(&project, sources.iter().map(PathBuf::as_path)).unwrap();
+        let copied = links.map(|(name, _)| name).into_iter().filter(|name| copy.join(name).is_symlink());
+        assert_eq!(copied.collect::<Vec<_>>(), ["a/root", "none"]);
+    }
+
+    #[test]
+    fn places_are_this_users_alone() {
+        let (project, directory) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let cache = Cache::open(directory.path()).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        let builds = directory.path().join(FOLDER);
+        let place = Place::of(project.path(), &cache).unwrap().directory.clone();
+        assert_eq!((mode(&builds), mode(&place)), (0o700, 0o700));
+        for (before, after) in [(0o755, 0o700), (0o777, 0o777)] {
+            set(&builds, before);
+            set(&place, before);
+            Place::of(project.path(), &cache).unwrap();
+            assert_eq!((mode(&builds), mode(&place)), (after, 0o700));
+        }
     }
 }

@@ -90,9 +90,11 @@ impl Engine {
         if fetch.platform != Platform::host() {
             command.args(["--platform", &fetch.platform.to_string()]);
         }
-        if self.cli == Cli::Buildah {
-            command.arg("--layers");
-        }
+        command.arg(match self.cli {
+            Cli::Buildah => "--layers",
+            // A build that fails leaves no container.
+            Cli::Docker | Cli::Podman => "--force-rm",
+        });
         command.arg(context);
         tool::run(&mut command, Says::AsItComes, fetch.progress, Some)
             .with_context(|| format!("build with {}", self.name()))?;
@@ -116,7 +118,7 @@ impl Engine {
             return Ok(tag);
         }
         fetch.progress.step(format!("load the base into {}", self.name()));
-        let scratch = TempDir::new_in(&fetch.cache.directory().join(super::copy::FOLDER))?;
+        let scratch = TempDir::new_in(&super::copy::folder(fetch.cache)?)?;
         let archive = scratch.path().join("base.tar");
         let file = File::create(&archive).context("write the base for an engine")?;
         write_archive(&archives()?, &tag, file, fetch).context("write the base for an engine")?;
@@ -161,7 +163,7 @@ impl Engine {
         if let Some(container) = export::remembered(&inspected, fetch)? {
             return Ok(container);
         }
-        let scratch = TempDir::new_in(&fetch.cache.directory().join(super::copy::FOLDER))?;
+        let scratch = TempDir::new_in(&super::copy::folder(fetch.cache)?)?;
         let archive = scratch.path().join("built.tar");
         let mut command = match self.cli {
             Cli::Docker => self.command("save"),

@@ -5,20 +5,24 @@
 //! copy of its index.
 
 use super::tool;
-use crate::cleanup::TempDir;
+use crate::bounded::INDEX;
+use crate::cleanup::{TempDir, Tool};
 use crate::progress::Progress;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
+use std::ffi::OsStr;
 use std::fs;
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// A commit, and whether the project's files are as it has them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Commit {
     /// Its name, in hexadecimal digits.
     pub commit: String,
-    /// Whether no file is another than it has, and none is there beside it that would be packed. `None` where git can't tell.
+    /// Whether no file is another than it has, and none is there beside it that would be packed. `None` where git can't tell,
+    /// as of what is in a submodule.
     pub clean: Option<bool>,
 }
 
@@ -62,25 +66,51 @@ fn clean(project: &Path, commit: &str, packed: &dyn Fn(&str) -> bool) -> Result<
     let objects = place(&["--git-path", "objects"])?.canonicalize().context("find git's objects")?;
     let index = place(&["--git-path", "index"])?;
     let prefix = git(project, &["rev-parse", "--show-prefix"])?;
-    let own = own_directory(commit, &index)?;
-    // An ignore list of the repository's own.
-    if let Ok(exclude) = fs::read(place(&["--git-path", "info/exclude"])?) {
-        fs::create_dir(own.path().join("info")).context("copy git's list of ignored files")?;
-        fs::write(own.path().join("info/exclude"), exclude).context("copy git's list of ignored files")?;
-    }
-    let mut status = command(&top);
-    status.env("GIT_DIR", own.path()).env("GIT_WORK_TREE", &top).env("GIT_OBJECT_DIRECTORY", objects);
-    // What the user's own configuration says of such programs is not wanted either.
-    status.args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "status.relativePaths=false"]);
-    status.args(["status", "--porcelain=v1", "-z", "--no-renames", "--ignore-submodules=all", "--untracked-files=all"]);
     let prefix = prefix.trim_end_matches('\n');
-    status.arg("--").arg(if prefix.is_empty() { "." } else { prefix });
-    let changes = tool::output(&mut status, &Progress::silent())?;
-    let counts = |change: &str| match change.strip_prefix("?? ") {
-        Some(path) => packed(path.strip_prefix(prefix).unwrap_or(path)),
-        None => !change.trim().is_empty(),
+    let own = own_directory(commit, &index)?;
+    let ask = |arguments: &[&str], is_such: &dyn Fn(&[u8]) -> bool| -> Result<bool> {
+        let mut asked = command(&top);
+        asked.env("GIT_DIR", own.path()).env("GIT_WORK_TREE", &top).env("GIT_OBJECT_DIRECTORY", &objects);
+        // The commit's attributes: one of the tree may be a pipe, which git would wait for.
+        asked.env("GIT_ATTR_SOURCE", commit);
+        // What the user's own configuration says of such programs is not wanted either.
+        asked.args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]);
+        asked.args(arguments).arg("--").arg(if prefix.is_empty() { "." } else { prefix });
+        any(&mut asked, is_such)
     };
-    Ok(!changes.split('\0').any(counts))
+    // Of submodules only the commits: git would look into one by the submodule's own configuration.
+    let status =
+        ["status", "--porcelain=v1", "-z", "--no-renames", "--ignore-submodules=dirty", "--untracked-files=no"];
+    if ask(&status, &|change: &[u8]| !change.is_empty())? {
+        return Ok(false);
+    }
+    // Those that lists of ignored files name are packed like any other, so no such list is read.
+    let is_packed = |path: &[u8]| {
+        // What is no text counts: nobody can be asked about it.
+        let Ok(path) = str::from_utf8(path) else { return true };
+        let path = path.strip_prefix(prefix).unwrap_or(path);
+        path.is_empty() || packed(path)
+    };
+    if ask(&["ls-files", "-z", "--full-name", "--others"], &is_packed)? {
+        return Ok(false);
+    }
+    let submodule = ask(&["ls-files", "-z", "--stage"], &|entry: &[u8]| entry.starts_with(b"160000 "))?;
+    ensure!(!submodule, "whether a submodule's files are as its commit has them is not known");
+    Ok(true)
+}
+
+/// Whether git prints an entry that is such; each ends with a NUL.
+fn any(command: &mut Command, is_such: &dyn Fn(&[u8]) -> bool) -> Result<bool> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut tool = Tool::spawn(command)?;
+    let printed = tool.child().stdout.take().context("read what git says")?;
+    for entry in BufReader::new(printed).split(b'\0') {
+        if is_such(&entry.context("read what git says")?) {
+            return Ok(true);
+        }
+    }
+    ensure!(tool.wait()?.success(), "git failed");
+    Ok(false)
 }
 
 /// A repository without configuration: at this commit, with a copy of the index.
@@ -91,13 +121,22 @@ fn own_directory(commit: &str, index: &Path) -> Result<TempDir> {
     write("config", &format!("[core]\nrepositoryFormatVersion = 1\n{format}"))?;
     write("HEAD", &format!("{commit}\n"))?;
     fs::create_dir(own.path().join("refs")).context("write a git directory")?;
-    if index.exists() {
-        fs::copy(index, own.path().join("index")).context("copy git's index")?;
-    }
+    let mut copied = 0;
+    let mut copy = |from: &Path, name: &OsStr| -> Result<()> {
+        let bytes = match INDEX.read_regular(from) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            read => read.context("copy git's index")?,
+        };
+        // Of all its parts together.
+        copied += bytes.len() as u64;
+        INDEX.check(copied).context("copy git's index")?;
+        fs::write(own.path().join(name), bytes).context("copy git's index")
+    };
+    copy(index, OsStr::new("index"))?;
     // A split index has the rest of it beside.
     for entry in index.parent().and_then(|parent| fs::read_dir(parent).ok()).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with("sharedindex.") {
-            fs::copy(entry.path(), own.path().join(entry.file_name())).context("copy git's index")?;
+            copy(&entry.path(), &entry.file_name())?;
         }
     }
     Ok(own)
@@ -134,8 +173,8 @@ mod tests {
         let app = dir.path().join("app");
         assert_eq!(commit(&app, &|_| true).unwrap().commit.len(), 40);
         assert_eq!(clean(&app), Some(true));
-        // What is not packed, what is ignored, and what is of another project, is no change.
-        for name in ["app/disk.raw", "app/a.log", "other2"] {
+        // What is not packed, and what is of another project, is no change.
+        for name in ["app/disk.raw", "other2"] {
             fs::write(dir.path().join(name), "x").unwrap();
         }
         assert_eq!(clean(&app), Some(true));
@@ -143,9 +182,50 @@ mod tests {
         fs::write(app.join("new.py"), "").unwrap();
         assert_eq!(clean(&app), Some(false));
         fs::remove_file(app.join("new.py")).unwrap();
+        // What is ignored is packed all the same.
+        fs::write(app.join("a.log"), "").unwrap();
+        assert_eq!(clean(&app), Some(false));
+        fs::remove_file(app.join("a.log")).unwrap();
+        assert_eq!(clean(&app), Some(true));
         fs::write(app.join("main.py"), "print(2)\n").unwrap();
         assert_eq!(clean(&app), Some(false));
         run(dir.path(), &["add", "."]);
+        assert_eq!(clean(&app), Some(false));
+    }
+
+    #[test]
+    fn pipes_and_links_in_a_repository_are_neither_waited_for_nor_read() {
+        let dir = repository();
+        let app = dir.path().join("app");
+        let pipe = |path: &str| {
+            assert!(Command::new("mkfifo").arg(dir.path().join(path)).status().unwrap().success());
+        };
+        let exclude = dir.path().join(".git/info/exclude");
+        fs::create_dir_all(exclude.parent().unwrap()).unwrap();
+        let _ = fs::remove_file(&exclude);
+        std::os::unix::fs::symlink("/dev/zero", &exclude).unwrap();
+        assert_eq!(clean(&app), Some(true));
+        fs::remove_file(&exclude).unwrap();
+        pipe(".git/info/exclude");
+        assert_eq!(clean(&app), Some(true));
+        pipe(".git/sharedindex.x");
+        assert_eq!(clean(&app), None);
+        fs::remove_file(dir.path().join(".git/sharedindex.x")).unwrap();
+        fs::remove_file(dir.path().join(".git/index")).unwrap();
+        pipe(".git/index");
+        assert_eq!(clean(&app), None);
+    }
+
+    #[test]
+    fn what_is_in_a_submodule_is_not_known_to_be_clean() {
+        let dir = repository();
+        let app = dir.path().join("app");
+        let of = format!("160000,{},app/sub", "1".repeat(40));
+        run(dir.path(), &["update-index", "--add", "--cacheinfo", &of]);
+        run(dir.path(), &["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "second"]);
+        fs::create_dir(app.join("sub")).unwrap();
+        assert_eq!(clean(&app), None);
+        fs::write(app.join("main.py"), "print(2)\n").unwrap();
         assert_eq!(clean(&app), Some(false));
     }
 

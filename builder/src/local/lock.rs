@@ -3,7 +3,7 @@
 use crate::bounded::SETTINGS;
 use crate::digest::Digest;
 use crate::source::{Container, Fetch, Source};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use oci_spec::distribution::Reference;
 use project::packing::UNFINISHED;
 use serde::{Deserialize, Serialize};
@@ -54,12 +54,12 @@ impl Lock {
     pub fn open(directory: &Path) -> Result<Self> {
         let path = directory.join(FILE);
         let shown = || format!("read {}", path.display());
-        let text = match std::fs::File::open(&path) {
-            Ok(file) => String::from_utf8(SETTINGS.read(file).with_context(shown)?).with_context(shown)?,
+        let text = match SETTINGS.read_regular(&path) {
+            Ok(bytes) => String::from_utf8(bytes).with_context(shown)?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(error).with_context(shown),
         };
-        let document: Document = toml::from_str(&text).with_context(shown)?;
+        let document: Document = toml::from_str(&text).map_err(|error| told(&text, &error)).with_context(shown)?;
         Ok(Lock { bases: document.bases, path })
     }
 
@@ -105,6 +105,13 @@ impl Lock {
         temp.persist(&self.path).map_err(|error| error.error).with_context(shown)?;
         Ok(())
     }
+}
+
+/// Where and what is wrong, without the file's lines.
+fn told(text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let line = |at: usize| text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
+    let at = error.span().map_or_else(String::new, |span| format!("line {}: ", line(span.start)));
+    anyhow!("{at}{}", error.message())
 }
 
 /// What a base's name means in a registry; `None` where it is something of this machine. One with a digest is pinned already.
@@ -177,6 +184,14 @@ mod tests {
             let refused = format!("{:#}", Lock::open(dir.path()).unwrap_err());
             assert!(refused.starts_with(&format!("read {}/{FILE}: ", dir.path().display())), "{refused}");
         }
+        std::fs::write(dir.path().join(FILE), "[bases]\npassword hunter2\n").unwrap();
+        let refused = format!("{:#}", Lock::open(dir.path()).unwrap_err());
+        assert!(refused.contains(&format!("{FILE}: line 2: ")) && !refused.contains("hunter2"), "{refused}");
+        // Another file's text is none of a project's.
+        std::fs::rename(dir.path().join(FILE), dir.path().join("other")).unwrap();
+        std::os::unix::fs::symlink("other", dir.path().join(FILE)).unwrap();
+        let refused = format!("{:#}", Lock::open(dir.path()).unwrap_err());
+        assert_eq!(refused, format!("read {}/{FILE}: it is no regular file", dir.path().display()));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::above::{self, Above};
 use super::containerfile;
-use super::copy::{FOLDER, Place};
+use super::copy::{self, Place};
 use super::engine::Engine;
 use super::host::{self, Left};
 use super::image::{Inside, Parts, assemble};
@@ -140,7 +140,7 @@ impl Making<'_> {
     }
 
     fn scratch(&self) -> Result<TempDir> {
-        TempDir::new_in(&self.fetch.cache.directory().join(FOLDER))
+        TempDir::new_in(&copy::folder(self.fetch.cache)?)
     }
 
     /// By the engine, in the project's own directory: what its Dockerfile copies is its own and .dockerignore's matter.
@@ -279,8 +279,9 @@ impl Making<'_> {
     /// By a program of this machine; what it leaves is a payload, or lies among the project's files.
     fn on_host(&mut self, local: &Local, build: &HostBuild, origin: Origin) -> Result<Container> {
         let looked = self.looked;
-        let place = Place::of(self.directory, self.fetch.cache)?;
-        let left = host::build(build, self.directory, &place, self.fetch)?;
+        // Kept with the rest, so that a build that fails leaves no copy either.
+        let place = self.place.insert(Place::of(self.directory, self.fetch.cache)?);
+        let left = host::build(build, self.directory, place, self.fetch)?;
         let made = match left {
             Left::Archives(directory) => {
                 let archive = choose(&directory)?;
@@ -301,7 +302,9 @@ impl Making<'_> {
                 assemble(local, self.plan(), base, parts, made, self.fetch)
             }
         };
-        place.clear()?;
+        if let Some(place) = &self.place {
+            place.clear()?;
+        }
         made
     }
 }

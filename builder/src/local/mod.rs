@@ -90,7 +90,7 @@ impl Local {
             Payload::Program => payloads::program(self, &self.path, Origin::default(), fetch),
             Payload::Jar | Payload::War => payloads::archive(self, &self.path, None, None, Origin::default(), fetch),
             Payload::Archive(_) => {
-                let scratch = TempDir::new_in(&fetch.cache.directory().join(copy::FOLDER))?;
+                let scratch = TempDir::new_in(&copy::folder(fetch.cache)?)?;
                 let directory = unpack::project(&self.path, &scratch.path().join("project"))?;
                 self.project(&directory, false, Some(payloads::digest(&self.path)?), fetch)
             }

@@ -1,5 +1,5 @@
-//! Python packages: pip or uv of this machine fetches wheels for the base's version of Python and its platform. Nothing of
-//! them is run.
+//! Python packages: pip or uv of this machine fetches wheels for the base's version of Python and its platform. Nothing of a
+//! wheel is run; a package that lies in the project is built by the project's own code, as cargo and Maven do.
 
 use super::dependencies::{self, Key};
 use super::image::Inside;
@@ -23,6 +23,8 @@ use std::process::Command;
 const GLIBC: &[&str] = &["manylinux_2_28", "manylinux_2_27", "manylinux_2_24", "manylinux_2_17", "manylinux2014"];
 /// The same of musl (PEP 656): Alpine 3.13 and later.
 const MUSL: &[&str] = &["musllinux_1_2", "musllinux_1_1"];
+/// `-m pip`, but never a pip.py of the project, in whose directory it runs.
+const PIP: &str = "import runpy; runpy.run_module('pip', run_name='__main__', alter_sys=True)";
 /// What no wheel is fetched for says pip so.
 const NO_WHEEL: &str = "No matching distribution found";
 /// Files of an installed package that tell by which tool, from where and when it was installed.
@@ -66,7 +68,7 @@ pub(super) fn packages(
         return Ok(Some(layer));
     }
     let installer = installer()?;
-    let scratch = TempDir::new_in(&fetch.cache.directory().join(super::copy::FOLDER))?;
+    let scratch = TempDir::new_in(&super::copy::folder(fetch.cache)?)?;
     let (target, constraints) = (scratch.path().join("packages"), scratch.path().join("constraints.txt"));
     fs::write(&constraints, build.constraints.join("\n")).context("write constraints for pip")?;
     fs::create_dir(&target).context("create a directory for packages")?;
@@ -109,7 +111,7 @@ fn deciding(build: &PythonBuild, copy: &Path) -> Result<BTreeMap<String, Digest>
 
 /// Whether the project itself, or something in it, is one of the packages, which is built where it lies.
 pub(super) fn is_itself_a_package(build: &PythonBuild) -> bool {
-    build.packages.iter().any(|word| word == "." || word.starts_with("./") || word.starts_with(".["))
+    build.local || build.packages.iter().any(|word| word == "." || word.starts_with("./") || word.starts_with(".["))
 }
 
 fn installer() -> Result<Installer> {
@@ -134,7 +136,7 @@ fn command(installer: &Installer, build: &PythonBuild, target: &Path, platforms:
         }
         Installer::Pip(pip) => {
             let mut command = Command::new(pip);
-            command.args(["-m", "pip"]);
+            command.args(["-I", "-c", PIP]);
             let calm = ["--disable-pip-version-check", "--no-input", "--quiet", "--root-user-action=ignore"];
             command.arg("install").args(calm).args(["--only-binary=:all:", "--no-compile", "--implementation", "cp"]);
             for platform in platforms {
@@ -237,7 +239,7 @@ fn without_tool(record: &str) -> String {
 /// When a command fails.
 pub(super) fn then(build: &PythonBuild, copy: &Path, packages: Option<&Layer>, fetch: &Fetch<'_>) -> Result<bool> {
     let Some(python) = python(&build.python) else { return Ok(false) };
-    let scratch = TempDir::new_in(&fetch.cache.directory().join(super::copy::FOLDER))?;
+    let scratch = TempDir::new_in(&super::copy::folder(fetch.cache)?)?;
     let (bin, path) = (scratch.path().join("bin"), scratch.path().join("packages"));
     if let Some(packages) = packages {
         dependencies::unpack(packages, &place(), &path, fetch.cache)?;

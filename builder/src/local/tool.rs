@@ -137,13 +137,33 @@ fn lines(input: impl Read, mut each: impl FnMut(String)) -> std::io::Result<()> 
             return Ok(());
         }
         let text = String::from_utf8_lossy(&bytes);
-        each(text.trim_end_matches(['\n', '\r']).to_owned());
+        each(without_colors(text.trim_end_matches(['\n', '\r'])));
     }
+}
+
+/// A line without the sequences by which programs color it (ECMA-48: ESC [ parameters letter), which would be shown as text.
+fn without_colors(line: &str) -> String {
+    let mut text = String::with_capacity(line.len());
+    let mut characters = line.chars().peekable();
+    while let Some(character) = characters.next() {
+        if character == '\x1b' && characters.next_if_eq(&'[').is_some() {
+            characters.by_ref().find(|character| ('@'..='~').contains(character));
+        } else {
+            text.push(character);
+        }
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn colors_are_not_shown_as_text() {
+        assert_eq!(without_colors("\x1b[91mnpm: \x1b[0mnot found\x1b[0"), "npm: not found");
+        assert_eq!(without_colors("a \x1b b"), "a \x1b b");
+    }
 
     fn sh(line: &str) -> Command {
         let mut command = Command::new("/bin/sh");

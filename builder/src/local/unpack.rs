@@ -12,8 +12,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-/// Most that an archive may hold, in bytes.
-const MAX_CONTENT: u64 = 64 << 30;
+/// How much an archive may hold.
+#[derive(Clone, Copy)]
+struct Most {
+    bytes: u64,
+    /// What is said of one that holds more.
+    complaint: &'static str,
+}
+
+/// Most that an archive of this program's own, or of an engine's, may hold.
+const MAX_CONTENT: Most = Most { bytes: 64 << 30, complaint: "the archive's files hold more than 64 GiB" };
 /// Most entries that it may have.
 const MAX_ENTRIES: usize = 4 << 20;
 
@@ -23,14 +31,19 @@ const MAX_ENTRIES: usize = 4 << 20;
 /// # Errors
 /// When it can't be read, leaves the directory, is too large, or a file can't be written.
 pub(super) fn unpack(archive: impl Read, prefix: &str, directory: &Path) -> Result<()> {
+    lay(archive, prefix, directory, MAX_CONTENT)
+}
+
+fn lay(archive: impl Read, prefix: &str, directory: &Path, most: Most) -> Result<()> {
     fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
     let mut reader = Reader::new(archive);
-    let (mut links, mut left, mut count) = (Vec::new(), MAX_CONTENT, 0);
+    let (mut links, mut left, mut count) = (Vec::new(), most.bytes, 0);
     let mut modes = Vec::new();
     while let Some(entry) = reader.next_entry()? {
         let shown = || format!("unpack {}", path::display(&entry.path));
         count += 1;
-        left = left.checked_sub(entry.size).with_context(|| "the archive's files hold more than 64 GiB".to_owned())?;
+        // Of a sparse file its holes, too: they are written out.
+        left = left.checked_sub(entry.size).context(most.complaint)?;
         if count > MAX_ENTRIES {
             bail!("the archive has more than four million files");
         }
@@ -41,7 +54,8 @@ pub(super) fn unpack(archive: impl Read, prefix: &str, directory: &Path) -> Resu
         match entry.kind {
             Kind::Directory => fs::create_dir_all(&place).with_context(shown)?,
             Kind::File => {
-                // A name twice is what it is last.
+                // A name twice is what it is last; its other names stay what they were.
+                let _ = fs::remove_file(&place);
                 let mut file = File::create(&place).with_context(shown)?;
                 let written = io::copy(&mut reader.content(), &mut file).with_context(shown)?;
                 if written != entry.size {
@@ -51,7 +65,15 @@ pub(super) fn unpack(archive: impl Read, prefix: &str, directory: &Path) -> Resu
             }
             Kind::HardLink(target) => {
                 let Some(target) = self::place(&target, prefix, directory).with_context(shown)? else { continue };
-                fs::copy(target, place).with_context(shown)?;
+                // A file by its own name is there already.
+                if target == place {
+                    continue;
+                }
+                // Whoever packs what is laid here reads it by each of its names.
+                let size = fs::symlink_metadata(&target).with_context(shown)?.len();
+                left = left.checked_sub(size).context(most.complaint)?;
+                let _ = fs::remove_file(&place);
+                fs::hard_link(target, place).with_context(shown)?;
             }
             Kind::Symlink(target) => links.push((place, target)),
             Kind::CharDevice(..) | Kind::BlockDevice(..) | Kind::Fifo => {}
@@ -81,6 +103,14 @@ fn place(entry: &[u8], prefix: &str, directory: &Path) -> Result<Option<PathBuf>
     Ok(Some(place))
 }
 
+/// Most that an archive of a project of so many bytes may hold: source code is packed to a tenth, and what is a thousandth
+/// of what it holds was made to fill the disk.
+fn most(size: u64) -> Most {
+    let complaint = "the archive's files hold more than 16 GiB, or more than 200 times its own size and 1 GiB: unpack it \
+                     yourself, and name the directory";
+    Most { bytes: size.saturating_mul(200).saturating_add(1 << 30).min(16 << 30), complaint }
+}
+
 /// Unpacks an archive of a project, compressed or not. Where all of it lies in one directory, that is the project.
 ///
 /// # Errors
@@ -89,8 +119,10 @@ pub(super) fn project(archive: &Path, directory: &Path) -> Result<PathBuf> {
     let open = || File::open(archive).with_context(|| format!("open {}", archive.display()));
     let mut start = Vec::new();
     open()?.take(crate::compression::MAGIC_LEN as u64).read_to_end(&mut start).context("read the archive")?;
-    let plain = Compression::sniff(&start).decompress(open()?).context("read the archive")?;
-    unpack(plain, "", directory)?;
+    let file = open()?;
+    let most = most(file.metadata().context("read the archive")?.len());
+    let plain = Compression::sniff(&start).decompress(file).context("read the archive")?;
+    lay(plain, "", directory, most)?;
     let entries: Vec<PathBuf> = fs::read_dir(directory)
         .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
         .with_context(|| format!("list {}", directory.display()))?;
@@ -152,6 +184,43 @@ mod tests {
         assert_eq!(project, dir.path().join("out/app"));
         assert_eq!(fs::read_to_string(project.join("b")).unwrap(), "web: a");
         assert_eq!(fs::metadata(project.join("Procfile")).unwrap().permissions().mode() & 0o7777, 0o755);
+    }
+
+    #[test]
+    fn hard_links_are_links_and_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = |target: &str| Kind::HardLink(target.into());
+        let archive = tar(&[
+            ("a", Kind::File, "0123456789"),
+            ("a", link("a"), ""),
+            ("b", link("a"), ""),
+            ("b", link("a"), ""),
+            ("c", link("a"), ""),
+            ("c", Kind::File, "other"),
+        ]);
+        let within = |bytes, name: &str| lay(&archive[..], "", &dir.path().join(name), Most { bytes, complaint: "no" });
+        within(45, "in").unwrap();
+        let read = |name: &str| fs::read_to_string(dir.path().join("in").join(name)).unwrap();
+        assert_eq!((read("a"), read("b"), read("c")), ("0123456789".into(), "0123456789".into(), "other".into()));
+        let inode = |name: &str| std::os::unix::fs::MetadataExt::ino(&fs::metadata(dir.path().join(name)).unwrap());
+        assert_eq!(inode("in/a"), inode("in/b"));
+        assert_eq!(within(44, "out").unwrap_err().to_string(), "no");
+    }
+
+    #[test]
+    fn a_small_archive_does_not_hold_much() {
+        let dir = tempfile::tempdir().unwrap();
+        let archive = dir.path().join("app.tar");
+        let mut header = ::tar::Header::new_gnu();
+        header.set_path("a").unwrap();
+        header.set_mode(0o644);
+        header.set_size(2 << 30);
+        header.set_cksum();
+        fs::write(&archive, header.as_bytes()).unwrap();
+        let refused = project(&archive, &dir.path().join("out")).unwrap_err().to_string();
+        assert!(refused.starts_with("the archive's files hold more than 16 GiB, or more than 200 times"), "{refused}");
+        let (mib, gib) = (1u64 << 20, 1u64 << 30);
+        assert_eq!([0, mib, 1024 * gib].map(|size| most(size).bytes), [gib, gib + 200 * mib, 16 * gib]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::plan::{Kind, Wishes};
 pub(super) const DOCKERFILES: &[&str] = &["Dockerfile", "Containerfile"];
 
 /// Files in a project's root that say its kind. Of files of one kind the first is named.
-const MARKERS: &[(&str, Kind)] = &[
+pub(super) const MARKERS: &[(&str, Kind)] = &[
     ("package.json", Kind::Node),
     ("requirements.txt", Kind::Python),
     ("pyproject.toml", Kind::Python),

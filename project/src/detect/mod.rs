@@ -60,11 +60,10 @@ pub fn detect(files: &Files, wishes: &Wishes, procfile: Option<&[(String, String
     Ok(plan)
 }
 
-/// Names of files whose texts detection reads, in any directory.
+/// Names of files whose texts detection, or who calls it, reads, in any directory.
 const TEXTS: &[&str] = &[
+    "Procfile",
     "package.json",
-    "package-lock.json",
-    "pnpm-lock.yaml",
     "yarn.lock",
     ".nvmrc",
     ".node-version",
@@ -86,18 +85,73 @@ const TEXTS: &[&str] = &[
     "Cargo.toml",
 ];
 
-/// Endings of such names: applications of Python, packages of Go, lists of requirements.
-const ENDINGS: &[&str] = &[".py", ".go", ".txt"];
+/// Such files that others name by their directories, which may have any name: of a workspace's members, of modules.
+const NAMED_BY_OTHERS: &[&str] = &["Cargo.toml", "pom.xml"];
+
+/// Endings of such names: applications of Python, packages of Go.
+const ENDINGS: &[&str] = &[".py", ".go"];
+
+/// Endings of lists of requirements, which other lists name by any name.
+const LISTS: &[&str] = &[".txt", ".in", ".pip"];
+
+/// Parts of a path in which such a list is looked for by its ending alone: deeper, texts are data.
+const DEEPEST_LIST: usize = 3;
+
+/// Files in the root, beside [`TEXTS`], that say how a project is built by being there.
+const PRESENT: &[&str] = &[
+    "package-lock.json",
+    "npm-shrinkwrap.json",
+    "pnpm-lock.yaml",
+    "pnpm-workspace.yaml",
+    ".npmrc",
+    ".yarnrc",
+    ".yarnrc.yml",
+    ".pnpmfile.cjs",
+    "runtime.txt",
+    "mvnw",
+    "gradlew",
+    "Cargo.lock",
+];
 
 /// Directories of other people's files, which say nothing of the project.
 const FOREIGN: &[&str] = &["node_modules", "site-packages", "vendor", ".venv", "venv", "target", ".git"];
 
+/// Those of them that no member of a workspace lies in: a seller's module may well be called vendor.
+const NEVER_OWN: &[&str] = &["node_modules", "site-packages", ".venv", "venv", ".git"];
+
 /// Whether detection reads the text of this file: of any other it is enough to know that it is there.
+///
+/// The Procfile is one of them, which who calls [`detect`] reads.
 #[must_use]
 pub fn wants(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
-    let wanted = TEXTS.contains(&name) || ENDINGS.iter().any(|ending| name.ends_with(ending));
-    wanted && !path.split('/').any(|part| FOREIGN.contains(&part))
+    let is_in = |directories: &[&str]| path.split('/').any(|part| directories.contains(&part));
+    if NAMED_BY_OTHERS.contains(&name) {
+        return !is_in(NEVER_OWN);
+    }
+    let is_list = || {
+        is_requirements(path)
+            || path.split('/').count() <= DEEPEST_LIST && LISTS.iter().any(|ending| name.ends_with(ending))
+    };
+    let wanted = TEXTS.contains(&name) || ENDINGS.iter().any(|ending| name.ends_with(ending)) || is_list();
+    wanted && !is_in(FOREIGN)
+}
+
+/// Whether a file says what a project is or how it is built even where it is not packed: a Dockerfile, a Procfile, a
+/// description of packages, a lock file; and no program, for what is not in the machine is not started there.
+#[must_use]
+pub fn describes(path: &str) -> bool {
+    // What is named with a directory is none of the root.
+    !path.contains('/')
+        && (kind::DOCKERFILES.contains(&path)
+            || TEXTS.contains(&path)
+            || PRESENT.contains(&path)
+            || is_requirements(path) && LISTS.iter().any(|ending| path.ends_with(ending)))
+}
+
+/// Whether a path says that it is a list of requirements of Python: `requirements-dev.txt`, `requirements/base`.
+fn is_requirements(path: &str) -> bool {
+    path.contains("requirements") || path.contains("constraints")
 }
 
 /// The image of a Dockerfile, which says everything itself.

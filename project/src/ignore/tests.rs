@@ -87,6 +87,14 @@ fn what_docker_refuses_is_refused_with_its_line() {
 }
 
 #[test]
+fn rules_are_bounded() {
+    let rules = |count: usize| "# not counted\n\n".to_owned() + &"a\n".repeat(count);
+    assert!(Rules::parse(&rules(MOST)).is_ok());
+    let refused = Rules::parse(&rules(MOST + 1)).unwrap_err().to_string();
+    assert_eq!(refused, format!("line 10003: {TOO_MANY}"));
+}
+
+#[test]
 fn a_directory_is_entered_only_where_a_rule_may_take_in_something_of_it() {
     let may_keep = |rules: &str, directory: &str| {
         let rules = Rules::parse(rules).unwrap();

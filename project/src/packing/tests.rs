@@ -1,4 +1,5 @@
 use super::*;
+use crate::detect;
 use crate::files::LONGEST_TEXT;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
@@ -115,6 +116,9 @@ fn dependencies_are_not_filtered() {
         ("node_modules/a/.env", ""),
         ("node_modules/a/test/key.pem", KEY),
         ("node_modules/a/.git/x", ""),
+        ("vendor/.env.production/secret", ""),
+        (".venv/.env.example", ""),
+        (".env/pyvenv.cfg", "version = 3.12.1"),
         ("packages/b/node_modules/c/index.js", ""),
         ("vendor/d.rb", ""),
         ("old/node_modules/e", ""),
@@ -131,10 +135,10 @@ fn dependencies_are_not_filtered() {
         files,
         [
             ".dockerignore",
+            ".env/pyvenv.cfg",
             ".venv/lib/f.py",
             ".venv/python",
             ".venv/pyvenv.cfg",
-            "node_modules/a/.env",
             "node_modules/a/test/key.pem",
             "packages/b/node_modules/c/index.js",
             "vendor/d.rb",
@@ -145,13 +149,56 @@ fn dependencies_are_not_filtered() {
     assert_eq!(
         left_out(&tree),
         [
+            ".venv/.env.example: it holds variables of one environment",
             "cert.pem: .dockerignore says so",
             "lib/vendor/g.pem: .dockerignore says so",
+            "node_modules/a/.env: it holds variables of one environment",
             "node_modules/a/.git/: it is the project's history",
             "node_modules/linked: it is a link out of the project, to ../../elsewhere",
             "old/: .dockerignore says so",
+            "vendor/.env.production/: it holds variables of one environment",
         ]
     );
+}
+
+#[test]
+fn our_own_rules_count_for_dependencies_too() {
+    let dir = project(&[
+        (".nanoosignore", "**/*.md\nvendor\nnode_modules/a\n!node_modules/a/keep.js\n!node_modules/b/.env\n"),
+        ("node_modules/a/index.js", ""),
+        ("node_modules/a/keep.js", ""),
+        ("node_modules/b/README.md", ""),
+        ("node_modules/b/.env", ""),
+        ("node_modules/b/index.js", ""),
+        ("vendor/c.go", ""),
+    ]);
+    let tree = walk(&dir);
+    let files: Vec<String> = kept(&tree).into_iter().filter(|path| !path.ends_with('/')).collect();
+    assert_eq!(files, [".nanoosignore", "node_modules/a/keep.js", "node_modules/b/index.js"]);
+    assert_eq!(
+        left_out(&tree),
+        [
+            "node_modules/a/index.js: .nanoosignore says so",
+            "node_modules/b/.env: it holds variables of one environment",
+            "node_modules/b/README.md: .nanoosignore says so",
+            "vendor/: .nanoosignore says so",
+        ]
+    );
+}
+
+#[test]
+fn credentials_that_are_packed_are_warned_of() {
+    let said = |files: &[(&str, &str)]| credentials(&walk(&project(files)).kept);
+    assert_eq!(said(&[("app.js", ""), (".envrc", ""), ("node_modules/a/.npmrc", ""), ("x.npmrc", "")]), None);
+    assert_eq!(
+        said(&[("deploy/prod.env", "")]).unwrap(),
+        "deploy/prod.env looks like credentials, and is packed: name it in .nanoosignore if the machine does not need it"
+    );
+    let end = "look like credentials, and are packed: name them in .nanoosignore if the machine does not need them";
+    let three = [(".npmrc", ""), ("home/.aws/credentials", ""), ("home/credentials", ""), ("terraform.tfstate", "")];
+    assert_eq!(said(&three).unwrap(), format!(".npmrc, home/.aws/credentials and terraform.tfstate {end}"));
+    let five = [(".npmrc", ""), (".netrc", ""), (".pypirc", ""), ("a.env", ""), ("b.env", "")];
+    assert_eq!(said(&five).unwrap(), format!(".netrc, .npmrc, .pypirc and 2 more {end}"));
 }
 
 #[test]
@@ -226,8 +273,11 @@ fn links_stay_links_and_special_files_stay_here() {
 #[test]
 fn detection_sees_what_only_the_rules_leave_out_of_the_root() {
     let dir = project(&[
-        (".dockerignore", "Dockerfile\nsub\n.env\n"),
+        (".dockerignore", "Dockerfile\nsub\n.env\nmain.py\nindex.html\nProcfile\n"),
         ("Dockerfile", "FROM scratch"),
+        // It is not in the machine, and so cannot be started there.
+        ("main.py", ""),
+        ("index.html", ""),
         ("sub/Dockerfile", ""),
         (".env", "SECRET=1"),
         ("app.js", "code"),
@@ -238,6 +288,33 @@ fn detection_sees_what_only_the_rules_leave_out_of_the_root() {
     assert_eq!(files.paths().collect::<Vec<_>>(), [".dockerignore", "Dockerfile", "app.js", "long.txt"]);
     assert_eq!(files.text("Dockerfile"), Some("FROM scratch"));
     assert_eq!((files.text("app.js"), files.text("long.txt")), (None, None));
+    fs::write(dir.path().join("Procfile"), "web: a").unwrap();
+    let tree = walk(&dir);
+    assert_eq!(tree.files(detect::wants).unwrap().text("Procfile"), Some("web: a"));
+    assert!(tree.entry(Path::new("app.js")).is_some() && tree.entry(Path::new("Procfile")).is_none());
+}
+
+#[test]
+fn what_says_what_a_project_is_is_read_before_data_fills_the_bound() {
+    let dir = project(&[("requirements.txt", "flask\n"), ("a/b.py", "x = 1\n"), ("a-b", "")]);
+    let long = "x".repeat(LONGEST_TEXT as usize);
+    for number in 0..66 {
+        fs::write(dir.path().join(format!("data{number}.txt")), &long).unwrap();
+    }
+    let tree = walk(&dir);
+    let files = tree.files(detect::wants).unwrap();
+    assert_eq!(files.text("requirements.txt"), Some("flask\n"));
+    let texts = files.paths().filter(|path| files.text(path).is_some()).count();
+    assert_eq!((texts, files.paths().count()), (2 + 63, 3 + 66), "what is left out is there by its name");
+    // Sorted as bytes: a-b comes before a/b.py.
+    assert!(["a", "a-b", "a/b.py"].iter().all(|path| tree.entry(Path::new(path)).is_some()));
+}
+
+#[test]
+fn an_error_says_its_cause_once() {
+    let error = Error::Read { path: "a".into(), error: io::Error::other("broken") };
+    assert_eq!(error.to_string(), "a: broken; make it readable, or name it in .nanoosignore");
+    assert!(std::error::Error::source(&error).is_none());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The tree of a project: what of it is packed, and what is not, and why.
 
 use super::Error;
+use crate::detect;
 use crate::files::{Files, LONGEST_TEXT};
 use crate::links::{self, Leads};
 use std::collections::BTreeMap;
@@ -12,6 +13,22 @@ use std::path::{Path, PathBuf};
 const ALL_TEXTS: u64 = 64 << 20;
 /// Warnings about files that are not packed.
 const MOST_WARNINGS: usize = 5;
+/// Paths that the warning about credentials names.
+const MOST_CREDENTIALS: usize = 3;
+/// Ends of paths of files in which programs keep credentials: they are packed, as the project's own program may be one
+/// of those.
+const CREDENTIALS: &[&str] = &[
+    ".npmrc",
+    ".netrc",
+    ".pypirc",
+    ".pgpass",
+    ".my.cnf",
+    ".git-credentials",
+    ".aws/credentials",
+    ".docker/config.json",
+    ".kube/config",
+    "terraform.tfstate",
+];
 
 /// The project's tree.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,7 +48,8 @@ pub struct Entry {
     pub path: PathBuf,
     /// What it is.
     pub kind: Kind,
-    /// Whether it is, or is in, a directory of dependencies: `node_modules`, `vendor`, a virtual environment.
+    /// Whether it is, or is in, a directory of dependencies: `node_modules`, `vendor`, a virtual environment. Only
+    /// .nanoosignore, `.env*` and `.git` leave out what is in there.
     pub is_dependency: bool,
 }
 
@@ -71,7 +89,7 @@ pub enum Reason {
     Environment,
     /// `.git`.
     Git,
-    /// A private key's PEM block.
+    /// A private key's PEM block, in a file that is none of a dependency.
     PrivateKey,
     /// A file of ours, or one that the build writes.
     Ours,
@@ -83,6 +101,14 @@ pub enum Reason {
     Outside(PathBuf),
     /// A link that leads to itself.
     Loop,
+}
+
+/// A file whose text is to be read.
+struct Wanted<'a> {
+    name: &'a str,
+    file: PathBuf,
+    size: u64,
+    is_packed: bool,
 }
 
 impl Reason {
@@ -128,19 +154,22 @@ impl fmt::Display for LeftOut {
 
 impl Tree {
     /// What detection sees: every file that is packed, and the texts of those that it `wants`; and files of the root
-    /// that only the rules leave out, for a Dockerfile or a Procfile need not be in the machine to say what it is.
+    /// that only the rules leave out and that describe the project ([`detect::describes`]), for a Dockerfile or a
+    /// Procfile need not be in the machine to say what it is.
+    ///
+    /// All texts together are bounded: those nearest to the root are read first, and of these the shortest.
     ///
     /// # Errors
-    /// When a wanted file cannot be read.
+    /// When a wanted file that is packed cannot be read.
     pub fn files(&self, wants: impl Fn(&str) -> bool) -> Result<Files, Error> {
         let mut files = Files::default();
-        let mut left = ALL_TEXTS;
+        let mut wanted = Vec::new();
         let by_rules = |out: &&LeftOut| !out.is_directory && matches!(out.reason, Reason::Rules(_));
-        let of_root = self.left_out.iter().filter(by_rules).map(|out| (out.path.as_path(), true));
-        let of_root = of_root.filter(|(path, _)| path.components().count() == 1);
+        let left_out = self.left_out.iter().filter(by_rules).map(|out| (out.path.as_path(), true, false));
+        let left_out = left_out.filter(|(path, ..)| path.to_str().is_some_and(detect::describes));
         let kept = self.kept.iter().filter(|entry| entry.kind != Kind::Directory);
-        let kept = kept.map(|entry| (entry.path.as_path(), matches!(entry.kind, Kind::Link(_))));
-        for (path, may_be_link) in kept.chain(of_root) {
+        let kept = kept.map(|entry| (entry.path.as_path(), matches!(entry.kind, Kind::Link(_)), true));
+        for (path, may_be_link, is_packed) in kept.chain(left_out) {
             // A name that is no text is none that detection knows.
             let Some(name) = path.to_str() else { continue };
             let file = if may_be_link { self.target(path) } else { Some(self.root.join(path)) };
@@ -148,14 +177,35 @@ impl Tree {
             // A link may lead to a directory, or to nothing.
             let metadata = if wants(name) { fs::metadata(&file).ok() } else { None };
             match metadata {
-                Some(metadata) if metadata.is_file() && metadata.len() <= LONGEST_TEXT.min(left) => {
-                    files.read(name, &file).map_err(|source| Error::Read { path: file.clone(), source })?;
-                    left -= metadata.len();
+                Some(metadata) if metadata.is_file() && metadata.len() <= LONGEST_TEXT => {
+                    wanted.push(Wanted { name, file, size: metadata.len(), is_packed });
                 }
                 _ => files.add(name),
             }
         }
+        // What says what a project is lies at its root and is short; data with such names takes what is left.
+        wanted.sort_by_key(|wanted| (wanted.name.matches('/').count(), wanted.size));
+        let mut left = ALL_TEXTS;
+        for Wanted { name, file, size, is_packed } in wanted {
+            if size > left {
+                files.add(name);
+                continue;
+            }
+            match files.read(name, &file) {
+                Ok(()) => left -= size,
+                Err(error) if is_packed => return Err(Error::Read { path: file, error }),
+                // It is as if it were not there.
+                Err(_) => {}
+            }
+        }
         Ok(files)
+    }
+
+    /// What is packed at this path, relative to the root. They are sorted as bytes are, and not as [`Path`] compares.
+    #[must_use]
+    pub fn entry(&self, path: &Path) -> Option<&Entry> {
+        let found = self.kept.binary_search_by(|entry| entry.path.as_os_str().cmp(path.as_os_str()));
+        self.kept.get(found.ok()?)
     }
 
     /// The file that a link leads to, if it is of the project.
@@ -188,4 +238,28 @@ impl Tree {
         let groups = groups.join(", ");
         (!groups.is_empty()).then(|| format!("left out of the machine: {groups} (--dry-run lists them)"))
     }
+}
+
+/// One warning about what looks like credentials and is packed, if anything does. Dependencies are other people's.
+pub fn credentials<'a>(packed: impl IntoIterator<Item = &'a Entry>) -> Option<String> {
+    let looks = |path: &Path| {
+        CREDENTIALS.iter().any(|known| path.ends_with(known)) || path.extension().is_some_and(|ending| ending == "env")
+    };
+    let own = packed.into_iter().filter(|entry| !entry.is_dependency && entry.kind != Kind::Directory);
+    let found: Vec<String> =
+        own.filter(|entry| looks(&entry.path)).map(|entry| entry.path.display().to_string()).collect();
+    if let [path] = found.as_slice() {
+        return Some(format!(
+            "{path} looks like credentials, and is packed: name it in .nanoosignore if the machine does not need it"
+        ));
+    }
+    let (last, first) = found.split_last()?;
+    let (first, last) = match found.get(..MOST_CREDENTIALS) {
+        Some(shown) if found.len() > MOST_CREDENTIALS => (shown, format!("{} more", found.len() - MOST_CREDENTIALS)),
+        _ => (first, last.clone()),
+    };
+    Some(format!(
+        "{} and {last} look like credentials, and are packed: name them in .nanoosignore if the machine does not need them",
+        first.join(", ")
+    ))
 }

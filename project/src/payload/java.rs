@@ -6,7 +6,8 @@ use super::{Error, Fused, PROCESS};
 use crate::plan::{Base, Build, Command, DIRECTORY, Kind, PORT, Plan, Process, Wishes};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::Path;
+use std::io::Read;
+use std::path::{Component, Path};
 
 /// Versions of Java that get updates for years, and have images.
 const LONG_TERM: [u32; 5] = [8, 11, 17, 21, 25];
@@ -60,17 +61,32 @@ pub fn archive(path: &Path, wishes: &Wishes) -> Result<Fused, Error> {
     let mut fused = Fused { plan: plan(&jar, name, &place, wishes).map_err(java)?, files: BTreeMap::new() };
     fused.files.insert(place, path.to_owned());
     for entry in if jar.war { &[][..] } else { &jar.class_path } {
-        let inside = !entry.starts_with('/') && !entry.contains(':') && !entry.split('/').any(|part| part == "..");
         let beside = path.with_file_name(entry);
-        if inside && beside.is_file() {
+        if is_beside(path, entry) && is_archive(&beside) {
             fused.files.insert(format!("{DIRECTORY}/{entry}"), beside);
         } else {
             fused.plan.warnings.push(format!(
-                "Class-Path of {name} names {entry}, which is no file beside it and will not be in the machine"
+                "Class-Path of {name} names {entry}, which is no jar beside it and will not be in the machine"
             ));
         }
     }
     Ok(fused)
+}
+
+/// Whether what Class-Path names lies beside the jar or below, by way of no link: it is a stranger's to say.
+fn is_beside(jar: &Path, entry: &str) -> bool {
+    let plain = !entry.contains(':') && Path::new(entry).components().all(|part| matches!(part, Component::Normal(_)));
+    let directory = jar.with_file_name("");
+    let mut ancestors = Path::new(entry).ancestors().filter(|path| !path.as_os_str().is_empty());
+    plain && !ancestors.any(|path| directory.join(path).is_symlink())
+}
+
+/// Whether a file begins as a zip archive does (APPNOTE.TXT 4.3.7), so that nothing else is packed in its name.
+fn is_archive(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    path.is_file()
+        && File::open(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok())
+        && magic == *b"PK\x03\x04"
 }
 
 /// The base for an archive: the Java that runs its classes, and the Tomcat that has its servlets.

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use rawzip::{CompressionMethod, ZipArchiveWriter};
 use std::fs;
 use std::io::{Cursor, Write};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 const JAVA8: &[u8] = include_bytes!("../../testdata/main_java8.class");
@@ -193,10 +194,13 @@ fn words(words: &[&str]) -> Command {
 fn a_jar_is_started_with_its_class_path() {
     let directory = tempfile::tempdir().unwrap();
     let jar = directory.path().join("app.jar");
-    let manifest = b"Main-Class: Main\nClass-Path: lib/a.jar ../secret lib/none.jar\nImplementation-Version: 1.2\n";
+    let entries = ["../secret", "lib/none.jar", ".env", "lib/link.jar", "linked/a.jar"];
+    let manifest =
+        format!("Main-Class: Main\nClass-Path: lib/a.jar {}\nImplementation-Version: 1.2\n", entries[..2].join(" "));
+    let (manifest, more) = (manifest.as_bytes(), format!("Main-Class: Main\nClass-Path: {}\n", entries[2..].join(" ")));
     fs::write(&jar, zip(&[(MANIFEST, manifest), ("Main.class", JAVA8)])).unwrap();
     fs::create_dir(directory.path().join("lib")).unwrap();
-    fs::write(directory.path().join("lib/a.jar"), "").unwrap();
+    fs::write(directory.path().join("lib/a.jar"), zip(&[("A.class", JAVA8)])).unwrap();
     let fused = archive(&jar, &Wishes::default()).unwrap();
     assert_eq!(
         fused.plan.processes[PROCESS].command,
@@ -206,9 +210,18 @@ fn a_jar_is_started_with_its_class_path() {
     assert_eq!((fused.plan.version.as_deref(), &fused.plan.env[..]), (Some("1.2"), &[][..]));
     assert_eq!(fused.files.keys().collect::<Vec<_>>(), ["/app/app.jar", "/app/lib/a.jar"]);
     let warning = |entry: &str| {
-        format!("Class-Path of app.jar names {entry}, which is no file beside it and will not be in the machine")
+        format!("Class-Path of app.jar names {entry}, which is no jar beside it and will not be in the machine")
     };
     assert_eq!(fused.plan.warnings, [warning("../secret"), warning("lib/none.jar")]);
+
+    // Whoever made the jar wants secrets of this machine.
+    fs::write(directory.path().join(".env"), "SECRET=1").unwrap();
+    symlink("a.jar", directory.path().join("lib/link.jar")).unwrap();
+    symlink("lib", directory.path().join("linked")).unwrap();
+    fs::write(&jar, zip(&[(MANIFEST, more.as_bytes()), ("Main.class", JAVA8)])).unwrap();
+    let fused = archive(&jar, &Wishes::default()).unwrap();
+    assert_eq!(fused.files.keys().collect::<Vec<_>>(), ["/app/app.jar"]);
+    assert_eq!(fused.plan.warnings, entries[2..].iter().map(|entry| warning(entry)).collect::<Vec<_>>());
 
     let spring = b"Main-Class: Main\nSpring-Boot-Version: 3.2.0\n";
     fs::write(&jar, zip(&[(MANIFEST, spring), ("Main.class", JAVA8)])).unwrap();

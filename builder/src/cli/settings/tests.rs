@@ -117,11 +117,11 @@ fn options_that_mean_nothing_to_the_command_are_left_aside() {
 
 #[test]
 fn paths_are_relative_to_the_file() {
-    let text = "env-file = [\"a.env\", \"/b.env\"]\noutput = \"-\"\nworkdir = \"/srv\"\nkernel = \"../k\"";
+    let text = "env-file = [\"a.env\", \"sub/b.env\"]\noutput = \"-\"\nworkdir = \"/srv\"\nkernel = \"../k\"";
     let dir = project_of(text);
     let (_, matches) = parse_in(dir.path(), &["app"]).unwrap();
     let at = |option: &str| matches.get_raw(option).unwrap().map(PathBuf::from).collect::<Vec<_>>();
-    assert_eq!(at("env_file"), [dir.path().join("a.env"), "/b.env".into()]);
+    assert_eq!(at("env_file"), [dir.path().join("a.env"), dir.path().join("sub/b.env")]);
     assert_eq!(at("kernel"), [dir.path().join("../k")]);
     assert_eq!((at("output"), at("workdir")), (vec!["-".into()], vec!["/srv".into()]));
 }
@@ -215,5 +215,26 @@ fn options_stand_before_the_users_own_words() {
     // An image may be called as a command, or as the program.
     for typed in [&["builder"][..], &["run", "run"]] {
         assert_eq!(values("swap = 2", typed, "swap"), ["2"]);
+    }
+}
+
+#[test]
+fn a_project_of_somebody_elses_writes_and_packs_nothing_of_this_machine() {
+    let refused = |text: &str| refused(text, &["app"]);
+    let outside = "it lies outside of the project, where only the command line may name a file";
+    for name in ["output", "provenance", "env-file"] {
+        for path in ["/etc/shadow", "../x", "a/../../x"] {
+            assert_eq!(refused(&format!("\n{name} = \"{path}\"")), format!("nanoos.toml: line 2: {name}: {outside}"));
+        }
+    }
+    let alone =
+        "a name alone takes the value that whoever builds has: write NAME=VALUE, or -e NAME on the command line";
+    assert_eq!(refused("env = [\"A=1\", \"AWS_SECRET_ACCESS_KEY\"]"), format!("nanoos.toml: line 1: env: {alone}"));
+    assert_eq!(refused("env = 5"), format!("nanoos.toml: line 1: env: {alone}"));
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/etc", dir.path().join("link")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", dir.path().join("file")).unwrap();
+    for (path, inside) in [("a", true), ("./new/a", true), ("link/a", false), ("file", false), ("link/new/a", false)] {
+        assert_eq!(super::lies_in(dir.path(), Path::new(path)), inside, "{path}");
     }
 }

@@ -19,6 +19,7 @@ pub(super) fn plan(files: &Files) -> Result<Found, Refusal> {
     let packages = packages::read(files, &mut warnings)?;
     let tag = version(files, &packages)?;
     let web = web::start(files, &packages);
+    warnings.extend(web.as_ref().and_then(|web| web.warning.clone()));
     let mut plan = Plan::new(Kind::Python, Base::Image(format!("python:{tag}-slim")));
     plan.name.clone_from(&packages.name);
     plan.version.clone_from(&packages.version);
@@ -42,6 +43,7 @@ pub(super) fn plan(files: &Files) -> Result<Found, Refusal> {
             packages: packages.wanted.clone(),
             constraints: packages.constraints.clone(),
             lock_files: packages.lock_files.clone(),
+            local: packages.local,
             more: more.into_iter().collect(),
             then,
         });

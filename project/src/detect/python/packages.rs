@@ -21,6 +21,8 @@ pub(super) struct Packages {
     /// Lines of a file of constraints.
     pub(super) constraints: Vec<String>,
     pub(super) lock_files: Vec<String>,
+    /// Whether a file of requirements names a package by a path.
+    pub(super) local: bool,
     /// Requirements of all files, as they are written.
     requirements: Vec<String>,
 }
@@ -57,7 +59,7 @@ pub(super) fn read(files: &Files, warnings: &mut Vec<String>) -> Result<Packages
     }
     if text::text(files, "requirements.txt")?.is_some() {
         let mut seen = BTreeSet::new();
-        requirements(files, "requirements.txt", DEEPEST, &mut seen, &mut packages.requirements);
+        requirements(files, "requirements.txt", DEEPEST, &mut seen, &mut packages);
         packages.wanted = vec!["-r".to_owned(), "requirements.txt".to_owned()];
         packages.lock_files = seen.into_iter().collect();
         return Ok(packages);
@@ -173,21 +175,33 @@ fn specifier(version: &str) -> String {
 }
 
 /// The requirements of a file and of the files that it names by `-r`, and the names of these files.
-fn requirements(files: &Files, path: &str, deeper: usize, seen: &mut BTreeSet<String>, found: &mut Vec<String>) {
+fn requirements(files: &Files, path: &str, deeper: usize, seen: &mut BTreeSet<String>, found: &mut Packages) {
     let Some(text) = files.text(path).filter(|_| deeper > 0 && !seen.contains(path)) else { return };
     seen.insert(path.to_owned());
     for line in text.trim_start_matches('\u{feff}').lines() {
         let line = line.split(" #").next().unwrap_or(line).trim();
-        let other = ["-r", "--requirement", "-c", "--constraint"].iter().find_map(|option| {
-            let rest = line.strip_prefix(option)?;
-            rest.starts_with([' ', '=', '\t']).then(|| rest.trim_start_matches(['=', ' ', '\t']))
-        });
-        match other {
-            Some(other) => requirements(files, &beside(path, other), deeper - 1, seen, found),
-            None if line.starts_with(|c: char| c.is_ascii_alphanumeric()) => found.push(line.to_owned()),
-            None => {}
+        if let Some(other) = other_file(line) {
+            requirements(files, &beside(path, other), deeper - 1, seen, found);
+        } else if line.starts_with(['.', '/'])
+            || line.starts_with("-e")
+            || line.starts_with("--editable")
+            || line.contains("file:")
+        {
+            found.local = true;
+        } else if line.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+            found.requirements.push(line.to_owned());
         }
     }
+}
+
+/// The file that a line of requirements names: `-r base.txt`, `-rbase.txt`, `--requirement=base.txt`.
+fn other_file(line: &str) -> Option<&str> {
+    let long = ["--requirement", "--constraint"].iter().find_map(|option| {
+        let rest = line.strip_prefix(option)?;
+        rest.starts_with([' ', '=', '\t']).then_some(rest)
+    });
+    let short = || line.strip_prefix("-r").or_else(|| line.strip_prefix("-c"));
+    long.or_else(short).map(|rest| rest.trim_start_matches(['=', ' ', '\t']))
 }
 
 /// The path of a file that another names relative to itself.

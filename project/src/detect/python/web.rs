@@ -22,6 +22,8 @@ const THROW_AWAY: &str = "SECRET_KEY=only-for-collectstatic DJANGO_SECRET_KEY=on
 pub(super) struct Web {
     pub(super) process: Process,
     pub(super) needs: Option<String>,
+    /// What the user should know where nothing lists the framework.
+    pub(super) warning: Option<String>,
 }
 
 /// A web framework, and the server that runs its applications.
@@ -58,10 +60,16 @@ pub(super) fn start(files: &Files, packages: &Packages) -> Option<Web> {
         let (source, rest) = path.strip_prefix("src/").map_or((false, path), |rest| (true, rest));
         let module = rest.trim_end_matches(".py").trim_end_matches("/__init__").replace('/', ".");
         let by = format!("{} in {path}", framework.class);
-        return Some(served(framework.server, &format!("{module}:{name}"), source, packages, &by));
+        let listed = packages.has(framework.package) || framework.package == "starlette" && packages.has("fastapi");
+        let warning = format!(
+            "{path} makes an application of {}, and nothing lists the package {}: write it into requirements.txt",
+            framework.class, framework.package
+        );
+        let served = served(framework.server, &format!("{module}:{name}"), source, packages, &by);
+        return Some(Web { warning: (!listed).then_some(warning), ..served });
     }
     let script = ["main.py", "app.py"].into_iter().find(|file| files.has(file))?;
-    Some(Web { process: Process::words(&["python", script], script), needs: None })
+    Some(Web { process: Process::words(&["python", script], script), needs: None, warning: None })
 }
 
 /// An application behind its server; `source` says that its modules lie in src/.
@@ -73,13 +81,14 @@ fn served(server: Server, application: &str, source: bool, packages: &Packages, 
             words.extend(source.then_some(["--pythonpath", "src"]).into_iter().flatten());
             words.push(application);
             let needs = (!packages.has("gunicorn")).then(|| "gunicorn".to_owned());
-            Web { process: Process::words(&words, by), needs }
+            Web { process: Process::words(&words, by), needs, warning: None }
         }
         Server::Uvicorn => {
             let source = if source { " --app-dir src" } else { "" };
             let line = format!("exec python -m uvicorn {application}{source} --host 0.0.0.0 --port $PORT");
             let listed = packages.has("uvicorn") || packages.has_extra("fastapi", &["standard", "all"]);
-            Web { process: Process::shell(line, by), needs: (!listed).then(|| "uvicorn".to_owned()) }
+            let needs = (!listed).then(|| "uvicorn".to_owned());
+            Web { process: Process::shell(line, by), needs, warning: None }
         }
     }
 }

@@ -149,11 +149,53 @@ fn a_database_in_the_project_is_warned_of() {
 
 #[test]
 fn texts_are_read_where_they_say_something() {
-    for path in ["package.json", "web/pom.xml", "src/shop/main.py", "requirements/base.txt", "cmd/x/main.go"] {
+    for path in [
+        "Procfile",
+        "package.json",
+        "yarn.lock",
+        "web/pom.xml",
+        "vendor/pom.xml",
+        "vendor/crate/Cargo.toml",
+        "src/shop/main.py",
+        "a/b/c/d/settings/prod.py",
+        "requirements/base.txt",
+        "requirements/base",
+        "deps/prod.in",
+        "a/b/c/d/requirements.pip",
+        "runtime.txt",
+        "cmd/x/main.go",
+        "app/build.gradle.kts",
+    ] {
         assert!(crate::detect::wants(path), "{path}");
     }
-    for path in ["photo.jpg", "node_modules/x/package.json", ".venv/lib/site.py", "target/doc/x.txt", "index.html"] {
+    for path in [
+        "photo.jpg",
+        "node_modules/x/package.json",
+        "node_modules/x/Cargo.toml",
+        ".venv/lib/site.py",
+        "target/doc/x.txt",
+        "data/texts/2024/1.txt",
+        "package-lock.json",
+        "index.html",
+        "server.js",
+    ] {
         assert!(!crate::detect::wants(path), "{path}");
+    }
+}
+
+#[test]
+fn what_is_not_packed_may_describe_the_project_and_not_start_it() {
+    for path in ["Dockerfile", "Containerfile", "Procfile", "Cargo.lock", "package-lock.json", "requirements-dev.txt"] {
+        assert!(crate::detect::describes(path), "{path}");
+    }
+    for path in ["main.py", "app.py", "manage.py", "server.js", "index.html", "app.jar", "requirements.py"] {
+        assert!(!crate::detect::describes(path), "{path}");
+    }
+    for path in ["sub/Dockerfile", "sub/requirements.txt", "notes.txt"] {
+        assert!(!crate::detect::describes(path), "{path}");
+    }
+    for (file, _) in super::super::kind::MARKERS {
+        assert!(crate::detect::describes(file), "{file}");
     }
 }
 

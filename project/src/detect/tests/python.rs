@@ -151,7 +151,12 @@ fn a_lone_program_needs_no_packages() {
     assert_eq!(found.left_out, [".venv"]);
     let env = ["PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"].map(|name| (name.to_owned(), "1".to_owned()));
     assert_eq!(found.env, env);
+    let unlisted = plan(&[("app.py", "app = Flask('x')\n")]).warnings;
+    let said =
+        "app.py makes an application of Flask, and nothing lists the package flask: write it into requirements.txt";
+    assert_eq!(unlisted, [said]);
     let flask = plan(&[("app.py", "app = Flask('x')\n"), ("requirements.txt", "Flask\n")]);
+    assert!(flask.warnings.is_empty());
     assert!(flask.env.contains(&("FLASK_RUN_HOST".to_owned(), "0.0.0.0".to_owned())));
 }
 

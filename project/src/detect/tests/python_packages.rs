@@ -23,6 +23,23 @@ fn requirements_and_the_files_that_they_name() {
     assert_eq!(build.packages, ["-r", "requirements.txt"]);
     assert_eq!(build.lock_files, ["pins.txt", "requirements.txt", "requirements/base.txt"]);
     assert!(build.constraints.is_empty(), "requirements.txt is not the lock file's");
+    let (build, _) = packages(&[
+        ("requirements.txt", "-rbase.txt\n--requirement=more.txt\n"),
+        ("base.txt", "six\n"),
+        ("more.txt", ""),
+    ]);
+    assert_eq!(
+        (&build.lock_files[..], build.local),
+        (&["base.txt", "more.txt", "requirements.txt"].map(str::to_owned)[..], false)
+    );
+}
+
+#[test]
+fn packages_by_a_path_are_decided_by_all_files() {
+    for line in [".", "./lib", "-e .", "--editable=lib", "a @ file:///srv/a", "/srv/a"] {
+        let (build, _) = packages(&[("requirements.txt", &format!("flask\n{line}\n"))]);
+        assert!(build.local, "{line}");
+    }
 }
 
 #[test]
