@@ -19,7 +19,7 @@ const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| complain(&fault(&panic.to_string()))));
-    let (cli, matches) = match cli::settings::parse(std::env::args_os().collect()) {
+    let (cli, matches) = match cli::settings::parse(&std::env::args_os().collect::<Vec<_>>()) {
         Ok(parsed) => parsed,
         Err(error) => return usage(&error),
     };

@@ -26,7 +26,7 @@ fn inside(dir: &tempfile::TempDir, arguments: &[&str]) -> Command {
 #[test]
 fn every_command_of_a_project_reads_it() {
     let dir = site(
-        "kernel = \"../kernel\"\nbase = \"nginx:1.27\"\noutput = \"../web.qcow2\"\ndry-run = true\nregion = \"eu-west-1\"\n",
+        "kernel = \"../kernel\"\nbase = \"nginx:1.27\"\noutput = \"web.qcow2\"\ndry-run = true\nregion = \"eu-west-1\"\n",
     );
     let told = |arguments: &[&str]| String::from_utf8(succeed(inside(&dir, arguments)).stdout).unwrap();
     for arguments in [&["create"][..], &["."], &["create", "../shop"]] {

@@ -16,7 +16,7 @@ use std::path::{Component, Path, PathBuf};
 pub(crate) const FILE: &str = "nanoos.toml";
 
 /// Reads the command line, and nanoos.toml where it names a project.
-pub(crate) fn parse(arguments: Vec<OsString>) -> Result<(Cli, ArgMatches), clap::Error> {
+pub(crate) fn parse(arguments: &[OsString]) -> Result<(Cli, ArgMatches), clap::Error> {
     parse_for(arguments, project)
 }
 
@@ -34,7 +34,7 @@ fn project(cli: &Cli) -> Option<PathBuf> {
 }
 
 fn parse_for(
-    arguments: Vec<OsString>,
+    arguments: &[OsString],
     project: impl Fn(&Cli) -> Option<PathBuf>,
 ) -> Result<(Cli, ArgMatches), clap::Error> {
     let once = |command: clap::Command, arguments: &[OsString]| {
@@ -43,13 +43,13 @@ fn parse_for(
         cli.making().into_iter().for_each(|making| making.typed = making.typed());
         Ok::<_, clap::Error>((cli, matches))
     };
-    let first = once(Cli::command(), &arguments);
+    let first = once(Cli::command(), arguments);
     let lenient;
     let typed = match &first {
         Ok(typed) => Some(typed),
         // nanoos.toml may have what an option wants beside it.
         Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => {
-            lenient = once(Cli::command().ignore_errors(true), &arguments);
+            lenient = once(Cli::command().ignore_errors(true), arguments);
             lenient.as_ref().ok()
         }
         Err(_) => None,

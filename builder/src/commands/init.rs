@@ -109,7 +109,7 @@ impl Account {
         };
         let default = surroundings.region(profile.as_deref())?;
         let region = if can_ask {
-            ask::ask("region of AWS", &default.to_string(), |answer| answer.parse::<Region>(), progress)?
+            ask::ask("region of AWS", &default.to_string(), str::parse::<Region>, progress)?
         } else {
             let profile = profile.as_ref().map(|name| format!(", profile {name}")).unwrap_or_default();
             progress.line(&format!("There is no terminal to ask at: region {default}{profile}"));

@@ -40,7 +40,7 @@ pub(crate) fn update(update: Update, progress: &Progress) -> Result<()> {
         match pinned {
             Some(digest) => progress.step(format!("{base}: {digest} is still the newest")),
             None => {
-                progress.step(format!("{base} is nothing that can be pinned: it is of this machine, or has a digest"))
+                progress.step(format!("{base} is nothing that can be pinned: it is of this machine, or has a digest"));
             }
         }
     }

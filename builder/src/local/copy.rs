@@ -170,8 +170,7 @@ pub(super) fn sources(project: &Path) -> Result<Vec<PathBuf>> {
             let name = entry.file_name();
             let name = name.to_string_lossy();
             let beside = |file: &&str| project.join(&directory).join(file).exists();
-            let output =
-                OUTPUTS.iter().any(|(output, files)| *output == name && files.iter().any(|file| beside(&file)));
+            let output = OUTPUTS.iter().any(|(output, files)| *output == name && files.iter().any(&beside));
             let path = directory.join(entry.file_name());
             if kind.is_dir() && !output && !REMADE.contains(&&*name) {
                 ahead.push(path.clone());

@@ -129,7 +129,7 @@ fn cargo(mut command: Command, target: Option<&str>, progress: &Progress) -> Res
     for_musl.args(["--target", target]);
     run_cargo(&mut for_musl, progress).or_else(|error| {
         let said = |words: &&str| error.downcast_ref::<Failure>().is_some_and(|failure| failure.said(words));
-        if !NO_C.iter().any(|words| said(&words)) {
+        if !NO_C.iter().any(said) {
             return Err(error);
         }
         progress.warn(format!("it can't be built as a static program for {target}, so it is built as a dynamic one"));

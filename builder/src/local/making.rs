@@ -264,14 +264,12 @@ impl Making<'_> {
 
     /// The project with the dependencies that lie in it, if they fit the base.
     fn as_it_is(&self, build: &InBase, base: &mut Option<Container>, inside: &mut Inside) -> Result<Parts> {
-        if let Some(directory) = &build.dependencies
-            && self.directory.join(directory).is_dir()
+        if let Some(directory) = build.dependencies.as_ref().map(|directory| self.directory.join(directory))
+            && directory.is_dir()
+            && let Some(base) = base
         {
-            if let Some(base) = base {
-                *inside = Inside::of(base, self.fetch.cache, self.fetch.progress)?;
-                let directory = self.directory.join(directory);
-                payloads::check_fit(&directory, self.plan(), base, inside, self.fetch.platform)?;
-            }
+            *inside = Inside::of(base, self.fetch.cache, self.fetch.progress)?;
+            payloads::check_fit(&directory, self.plan(), base, inside, self.fetch.platform)?;
         }
         self.as_it_lies()
     }

@@ -68,8 +68,8 @@ fn what_is_never_packed() {
             "nanoos.lock: it is builder's own",
             "nanoos.toml: it is builder's own",
             "old.img: it is a disk image (raw)",
-            "sub/.nanoos-AbCdEf: it is builder's own",
             "sub/.envrc: it holds variables of one environment",
+            "sub/.nanoos-AbCdEf: it is builder's own",
             "web.tar.gz: it is builder's own",
         ]
     );

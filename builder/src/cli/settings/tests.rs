@@ -9,8 +9,8 @@ fn project_of(text: &str) -> tempfile::TempDir {
 }
 
 fn parse_in(dir: &Path, typed: &[&str]) -> Result<(Cli, ArgMatches), clap::Error> {
-    let arguments = std::iter::once("builder").chain(typed.iter().copied()).map(OsString::from).collect();
-    parse_for(arguments, |_| Some(dir.to_owned()))
+    let arguments: Vec<_> = std::iter::once("builder").chain(typed.iter().copied()).map(OsString::from).collect();
+    parse_for(&arguments, |_| Some(dir.to_owned()))
 }
 
 /// The values of an option, as words of a command line, where the user typed this in a project with this nanoos.toml.
@@ -197,7 +197,7 @@ fn only_faults_of_the_file_are_blamed_on_it() {
     // It is not read where the command line is wrong itself, or names no project.
     assert!(refused("x", &["app", "--no-such"]).contains("unexpected argument"));
     let arguments = ["builder", "app"].map(OsString::from).to_vec();
-    assert!(parse(arguments).is_ok());
+    assert!(parse(&arguments).is_ok());
 }
 
 #[test]
