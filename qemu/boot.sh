@@ -228,7 +228,7 @@ config_arguments() {
     [[ -r $config && ! -d $config ]] || die "--config $config: no file that you may read"
     text=$(head -c "$((MOST_USER_DATA + 1))" -- "$config" | base64 -w 0)
     padding=${text//[^=]/}
-    bytes=$((${#text} / 4 * 3 - ${#padding}))
+    bytes=$((${#text} * 3 / 4 - ${#padding}))
     ((bytes <= MOST_USER_DATA)) || die "--config $config: longer than 16 KB, the most that a machine takes"
     exec {pipe}< <(printf 'nanoos.user-data:%s' "$text")
     qemu+=(-smbios "type=11,path=/dev/fd/$pipe")
