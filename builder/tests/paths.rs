@@ -141,7 +141,9 @@ fn a_build_says_first_what_it_makes_and_where() {
     assert_eq!(run(&["."]).0, told);
     let other = run(&["../shop", "-o", "../x.qcow2", "--cmd", "true", "--base", "python:3.11"]).0;
     assert!(
-        other.contains("base          python:3.11\n") && other.ends_with("output        ../x.qcow2, qcow2\n"),
+        other.contains("base          python:3.11\n")
+            && other.contains("starts        what cmd and entrypoint say (of the command line, or of nanoos.toml)\n")
+            && other.ends_with("output        ../x.qcow2, qcow2\n"),
         "{other}"
     );
     assert_eq!(names(&dir.path().join("shop")), [".env", "app.py", "requirements.txt"]);

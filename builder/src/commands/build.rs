@@ -10,6 +10,7 @@ use crate::cli::project::To;
 use crate::cli::{self, Making};
 use crate::order::Order;
 use anyhow::{Context, Result, bail};
+use builder::application::dotenv;
 use builder::bounded;
 use builder::build::make_image;
 use builder::cache::{self, Cache};
@@ -18,6 +19,7 @@ use builder::outfile::{Content, Files, OutFile};
 use builder::output::{Format, Output};
 use builder::progress::{Progress, mebibytes};
 use builder::provenance::Provenance;
+use builder::source::Source;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -72,6 +74,7 @@ fn build_disk(named: Named, mut making: Making, progress: &Progress) -> Result<(
         files.prints("-q")?;
     }
     let container = order.fetch(&cache, progress)?;
+    let variables = with_variables(&order.source);
     let machine = order.machine(container, progress)?;
     let mut made = make_image(&machine, disk, &output, &cache, progress)?;
     made.provenance.image.manifest = machine.container.manifest;
@@ -80,7 +83,13 @@ fn build_disk(named: Named, mut making: Making, progress: &Progress) -> Result<(
     let len = made.layout.len;
     progress.step(format!("done: {}, {}", output.path.display(), mebibytes(len)));
     if is_file && output.format != Format::TarGz && machine.platform.arch.name == "x86_64" {
-        progress.line(&format!("To boot it here: {}", how_to_boot(&output.path, &machine.container.config.config)));
+        let config = &machine.container.config.config;
+        progress.line(&format!("To boot it here: {}", how_to_boot(&output.path, config)));
+        // The disk has none of that.
+        if let Some(project) = variables {
+            let command = how_to_boot(&project, config);
+            progress.line(&format!("With what its {} says: {command}, and the same options", dotenv::FILE));
+        }
     }
     #[cfg(feature = "aws")]
     if is_file && output.format == Format::Raw {
@@ -141,6 +150,12 @@ fn build_image(named: Named, mut making: Making, account: Account, progress: &Pr
 #[cfg(not(feature = "aws"))]
 fn build_image(_: Named, _: Making, _: Account, _: &Progress) -> Result<()> {
     bail!("this builder was built without its feature aws, and makes no images of EC2: -o FILE builds a disk image")
+}
+
+/// The directory of a project that has variables for its machines here.
+fn with_variables(source: &Source) -> Option<PathBuf> {
+    let Source::Local(local) = source else { return None };
+    local.path.join(dotenv::FILE).is_file().then(|| local.path.clone())
 }
 
 /// Files that an earlier run wrote, by what they are: a project may hold them, and other disks are known by their bytes.

@@ -29,6 +29,8 @@ pub(crate) struct Subject {
 pub(crate) struct Project {
     pub(crate) name: String,
     pub(crate) known: Known,
+    /// Whether the command line or nanoos.toml says what is started, whatever its files say.
+    command: bool,
 }
 
 /// What is known of it before it is made.
@@ -45,7 +47,7 @@ impl Project {
     /// A directory, by its own name, else by its directory's.
     pub(crate) fn of(local: &Local, looked: Looked) -> Self {
         let name = looked.plan.name.as_deref().map_or_else(|| Source::Local(local.clone()).stem(), last);
-        Project { name, known: Known::Directory(Box::new(looked)) }
+        Project { name, known: Known::Directory(Box::new(looked)), command: local.wishes.command }
     }
 }
 
@@ -133,7 +135,7 @@ fn find(local: &mut Local, platform: Platform, progress: &Progress) -> Result<Pr
         // A disk is refused before.
         Payload::Archive(_) | Payload::Disk(_) => Known::Archive,
     };
-    Ok(Project { name: Source::Local(local.clone()).stem(), known })
+    Ok(Project { name: Source::Local(local.clone()).stem(), known, command: local.wishes.command })
 }
 
 /// What a project is. Where several kinds match, or several processes could be started, the person at the terminal chooses.
@@ -192,7 +194,11 @@ pub(crate) fn facts(project: &Project) -> Vec<(&'static str, String)> {
         facts.extend(looked.built_by().map(|words| ("built by", words)));
     }
     // The started one first.
-    let (started, others): (Vec<_>, Vec<_>) = plan.processes.iter().partition(|(name, _)| **name == plan.process);
+    let is_started = |name: &str| !project.command && name == plan.process;
+    let (started, others): (Vec<_>, Vec<_>) = plan.processes.iter().partition(|(name, _)| is_started(name));
+    if project.command {
+        facts.push(("starts", "what cmd and entrypoint say (of the command line, or of nanoos.toml)".to_owned()));
+    }
     let words = |name: &str, process: &Process| format!("{name}: {} (by {})", line(process), process.decided_by);
     facts.extend(started.into_iter().map(|(name, process)| ("starts", words(name, process))));
     facts.extend(others.into_iter().map(|(name, process)| ("or", words(name, process))));

@@ -153,7 +153,8 @@ fn serve(plan: &mut Plan, place: &str) {
   <Service name="Catalina">
     <Connector port="${{PORT}}" protocol="HTTP/1.1"/>
     <Engine name="Catalina" defaultHost="localhost">
-      <Host name="localhost" appBase="/tmp/webapps" workDir="/tmp/work" autoDeploy="false" deployOnStartup="false">
+      <Host name="localhost" appBase="/tmp/webapps" workDir="/tmp/work" xmlBase="/tmp/conf" autoDeploy="false"
+            deployOnStartup="false">
         <Context path="" docBase="{war}"/>
       </Host>
     </Engine>
