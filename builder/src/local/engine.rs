@@ -212,12 +212,16 @@ fn write_archive(base: &Container, tag: &str, file: File, fetch: &Fetch<'_>) -> 
         diff_ids.push(diff_id);
     }
     let run = &base.config.config;
+    // Podman and buildah refuse to build on an image whose history has fewer entries than layers.
+    let entry = json!({ "created": "1980-01-01T00:00:00Z", "created_by": "the base of a project" });
+    let history = vec![entry; diff_ids.len()];
     let config = json!({
         "architecture": fetch.platform.arch.oci,
         "os": "linux",
         "created": "1980-01-01T00:00:00Z",
         "config": { "Env": run.env, "WorkingDir": run.working_dir },
         "rootfs": { "type": "layers", "diff_ids": diff_ids },
+        "history": history,
     });
     let config = serde_json::to_vec(&config)?;
     let name = format!("{}.json", Digest::of(&config).hex());
