@@ -1,6 +1,7 @@
 //! One test for each folder of `tests/scenarios`, by the folder's name.
 //!
-//! Beside them stand those of [`OTHERS`], and `example-NAME` for what is in `examples/`. A scenario that needs code has a
+//! Beside them stand those of [`OTHERS`], and `example-NAME` for what is in `examples/`. A scenario that needs code has
+//! a
 //! `check.rs` in its folder, named here. `cargo test -p tests --test boot NAME` runs one of them.
 
 use anyhow::Result;

@@ -1,5 +1,5 @@
-//! Each project of `examples/`, and payloads made of them, as people use them: `builder create` makes a disk on the base
-//! it asks for, the disk is booted until its page is right, and the power button ends it.
+//! Each project of `examples/`, and payloads made of them, as people use them: `builder create` makes a disk on the
+//! base it asks for, the disk is booted until its page is right, and the power button ends it.
 
 use anyhow::{Context, Result, ensure};
 use std::fs;
@@ -107,7 +107,7 @@ pub(crate) fn check(example: &Example) -> Result<()> {
     let registry = example.base.map(serve).transpose()?;
     let mut create = tool(workspace::builder()?, "nothing: it is the workspace's own")?;
     create.arg("create").arg(path).arg("-o").arg(&disk).current_dir(&project);
-    // Whoever runs the tests has credentials of their own; they are no part of a test.
+    // Credentials of the person who runs the tests are no part of them.
     create.env("DOCKER_CONFIG", directory.path());
     if let Some(registry) = &registry {
         create.args(["--image-src", "registry", "--registry-mirror", &registry.url()]);
@@ -192,7 +192,8 @@ fn cc(project: &Path, more: &[&str]) -> Result<&'static str> {
     Ok("./hello")
 }
 
-/// An image that an engine builds from nothing. Its program is PID 1, as an image's is: Go's programs end on SIGTERM even so.
+/// An image that an engine builds from nothing. Its program is PID 1, as an image's is: Go's programs end on SIGTERM
+/// even so.
 fn dockerfile(project: &Path) -> Result<&'static str> {
     let mut go = tool("go", "golang-go")?;
     run(go.args(["build", "-o", "hello", "."]).env("CGO_ENABLED", "0").current_dir(project))?;

@@ -1,4 +1,5 @@
-//! A project's base is the same until `builder update` moves its pin, whatever its tag means in a real registry by then.
+//! A project's base is the same until `builder update` moves its pin, whatever its tag means in a real registry by
+//! then.
 
 use anyhow::{Context, Result, ensure};
 use std::fs;
@@ -49,7 +50,7 @@ pub(crate) fn run() -> Result<()> {
     let said = text(&refused);
     ensure!(
         !refused.status.success() && said.contains("which nanoos.lock pins (builder update moves the pin)"),
-        "a pin that the registry lacks is told as {said}"
+        "a pin that the registry lacks: {said}"
     );
     Ok(())
 }
@@ -61,7 +62,7 @@ struct Project {
 impl Project {
     fn builder(&self, words: &[&str]) -> Result<Output> {
         let mut command = tool(workspace::builder()?, "nothing: it is the workspace's own")?;
-        // Whoever runs the tests has credentials of their own; they are no part of a test.
+        // Credentials of the person who runs the tests are no part of them.
         command.env("DOCKER_CONFIG", &self.directory).args(words).current_dir(&self.directory);
         command.output().context("start the builder")
     }

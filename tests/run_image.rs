@@ -1,5 +1,5 @@
-//! `builder run`, as people run it: it builds an image or a project and boots it with a port that leads to it, and Ctrl-C ends it without
-//! a trace.
+//! `builder run`, as people run it: it builds an image or a project and boots it with a port that leads to it, and
+//! Ctrl-C ends it without a trace.
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;

@@ -109,8 +109,8 @@ impl Bound {
         self.read(file)
     }
 
-    /// A regular file, where a project that others wrote may have something else: no link is followed, and no pipe is waited
-    /// for.
+    /// A regular file, where a project that others wrote may have something else: no link is followed, and no pipe is
+    /// waited for.
     ///
     /// # Errors
     /// As [`Bound::read_file`]; `InvalidInput` for what is no regular file.

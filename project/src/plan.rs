@@ -207,7 +207,8 @@ pub struct PythonBuild {
     pub constraints: Vec<String>,
     /// The files that decide which packages these are.
     pub lock_files: Vec<String>,
-    /// Whether a file of requirements names a package by a path: it is built where it lies, and all files decide what it is.
+    /// Whether a file of requirements names a package by a path: it is built where it lies, and all files decide what
+    /// it is.
     pub local: bool,
     /// Packages beside these that the started program needs, such as gunicorn where nothing lists it.
     pub more: Vec<String>,

@@ -1,5 +1,5 @@
-//! Images that projects are built on, by the names that builder asks for: Debian's packages stand in for those of Docker
-//! Hub, which no test reaches.
+//! Images that projects are built on, by the names that builder asks for: Debian's packages stand in for those of
+//! Docker Hub, which no test reaches.
 
 use crate::oci_layout::{Config, Layer, Layout};
 use crate::{cache, debian, nginx};

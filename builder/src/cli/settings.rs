@@ -77,16 +77,18 @@ fn parse_for(
     Ok((cli, all_matches))
 }
 
-/// Refuses what a project of somebody else's could do harm with: to write or to pack files outside of it, to pack what the
-/// environment has of whoever builds it. The command line may do all that.
+/// Refuses what a project of somebody else's could do harm with: to write or to pack files outside of it, to pack what
+/// the environment of the build has. The command line may do all that.
 fn of_the_project(setting: &Setting, directory: &Path) -> Result<(), String> {
     const ITS_OWN: &[&str] = &["output", "provenance", "env-file"];
     for value in &setting.values {
         let text = value.text.as_deref().unwrap_or_default();
         let at = |problem: &str| Err(format!("line {}: {}: {problem}", value.line, setting.name));
         if setting.name == "env" && !text.contains('=') {
-            return at("a name alone takes the value that whoever builds has: write NAME=VALUE, or -e NAME on the \
-                       command line");
+            return at(
+                "a name alone takes its value from the environment of the build: write NAME=VALUE, or -e NAME on the \
+                       command line",
+            );
         }
         if ITS_OWN.contains(&setting.name.as_str()) && text != "-" && !lies_in(directory, Path::new(text)) {
             return at("it lies outside of the project, where only the command line may name a file");

@@ -77,9 +77,9 @@ impl Subject {
         if self.project.is_some() { self.name.clone() } else { source.repository() }
     }
 
-    /// Keeps the files of a project or payload from being written, packed or not: of a project nothing is overwritten but
-    /// what an earlier run made. `outputs` are the files that the user has written, `results` those that an earlier run
-    /// wrote, and that are no disks: they are not packed.
+    /// Keeps the files of a project or payload from being written, packed or not: of a project nothing is overwritten
+    /// but what an earlier run made. `outputs` are the files that the user has written, `results` those that an earlier
+    /// run wrote, and that are no disks: they are not packed.
     pub(crate) fn protect(&self, outputs: &[&Path], results: Vec<PathBuf>, order: &mut Order, files: &mut Files) {
         let (Source::Local(local), Some(project)) = (&mut order.source, &self.project) else { return };
         let looked = match &project.known {
@@ -94,11 +94,9 @@ impl Subject {
         let is_result = |path: &Path| {
             results.iter().any(|result| result == path) || matches!(payload::sniff(path), Ok(Payload::Disk(_)))
         };
-        let root = looked.tree.root.canonicalize();
         let there = outputs.iter().filter_map(|path| path.canonicalize().ok());
-        let of_the_project = there.filter(|path| root.as_ref().is_ok_and(|root| path.starts_with(root)));
-        of_the_project
-            .filter(|path| path.is_file() && !is_result(path))
+        there
+            .filter(|path| path.starts_with(&looked.tree.root) && path.is_file() && !is_result(path))
             .for_each(|path| files.reads("the project", &path));
         local.results = results;
     }

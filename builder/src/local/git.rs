@@ -21,8 +21,8 @@ use std::process::{Command, Stdio};
 pub struct Commit {
     /// Its name, in hexadecimal digits.
     pub commit: String,
-    /// Whether no file is another than it has, and none is there beside it that would be packed. `None` where git can't tell,
-    /// as of what is in a submodule.
+    /// Whether no file is another than it has, and none is there beside it that would be packed. `None` where git can't
+    /// tell, as of what is in a submodule.
     pub clean: Option<bool>,
 }
 

@@ -96,7 +96,8 @@ impl Looked {
         path.strip_prefix(&self.plan.packed).ok().filter(|path| !path.as_os_str().is_empty())
     }
 
-    /// Whether the project's own path is packed, as its repository is asked. Dependencies that are installed anew are not.
+    /// Whether the project's own path is packed, as its repository is asked. Dependencies that are installed anew are
+    /// not.
     pub(super) fn is_packed(&self, path: &str) -> bool {
         let installs = matches!(&self.plan.build, Build::InBase(build) if !build.install.is_empty());
         let is_installed = |entry: &Entry| installs && entry.is_dependency;

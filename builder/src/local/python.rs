@@ -1,5 +1,5 @@
-//! Python packages: pip or uv of this machine fetches wheels for the base's version of Python and its platform. Nothing of a
-//! wheel is run; a package that lies in the project is built by the project's own code, as cargo and Maven do.
+//! Python packages: pip or uv of this machine fetches wheels for the base's version of Python and its platform. Nothing
+//! of a wheel is run; a package that lies in the project is built by the project's own code, as cargo and Maven do.
 
 use super::dependencies::{self, Key};
 use super::image::Inside;
@@ -82,8 +82,8 @@ pub(super) fn packages(
     dependencies::keep(&key, &items, fetch.cache).map(Some)
 }
 
-/// Compiles the packages, which saves the start of the program a second: it writes none itself, as that takes memory. Files
-/// have times of their own in the machine, so that Python is told to trust what is compiled (PEP 552).
+/// Compiles the packages, which saves the start of the program a second: it writes none itself, as that takes memory.
+/// Files have times of their own in the machine, so that Python is told to trust what is compiled (PEP 552).
 fn compile(build: &PythonBuild, target: &Path, progress: &Progress) {
     let Some(python) = python(&build.python) else {
         progress.step(format!(

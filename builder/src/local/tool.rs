@@ -141,7 +141,8 @@ fn lines(input: impl Read, mut each: impl FnMut(String)) -> std::io::Result<()> 
     }
 }
 
-/// A line without the sequences by which programs color it (ECMA-48: ESC [ parameters letter), which would be shown as text.
+/// A line without the sequences by which programs color it (ECMA-48: ESC [ parameters letter), which would be shown as
+/// text.
 fn without_colors(line: &str) -> String {
     let mut text = String::with_capacity(line.len());
     let mut characters = line.chars().peekable();

@@ -69,7 +69,7 @@ fn lay(archive: impl Read, prefix: &str, directory: &Path, most: Most) -> Result
                 if target == place {
                     continue;
                 }
-                // Whoever packs what is laid here reads it by each of its names.
+                // Packing reads the file by each of its names.
                 let size = fs::symlink_metadata(&target).with_context(shown)?.len();
                 left = left.checked_sub(size).context(most.complaint)?;
                 let _ = fs::remove_file(&place);
@@ -103,8 +103,8 @@ fn place(entry: &[u8], prefix: &str, directory: &Path) -> Result<Option<PathBuf>
     Ok(Some(place))
 }
 
-/// Most that an archive of a project of so many bytes may hold: source code is packed to a tenth, and what is a thousandth
-/// of what it holds was made to fill the disk.
+/// Most that an archive of a project of so many bytes may hold: source code is packed to a tenth, and what is a
+/// thousandth of what it holds was made to fill the disk.
 fn most(size: u64) -> Most {
     let complaint = "the archive's files hold more than 16 GiB, or more than 200 times its own size and 1 GiB: unpack it \
                      yourself, and name the directory";

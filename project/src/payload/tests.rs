@@ -214,7 +214,7 @@ fn a_jar_is_started_with_its_class_path() {
     };
     assert_eq!(fused.plan.warnings, [warning("../secret"), warning("lib/none.jar")]);
 
-    // Whoever made the jar wants secrets of this machine.
+    // A jar made by an attacker names secrets of this machine.
     fs::write(directory.path().join(".env"), "SECRET=1").unwrap();
     symlink("a.jar", directory.path().join("lib/link.jar")).unwrap();
     symlink("lib", directory.path().join("linked")).unwrap();

@@ -227,8 +227,7 @@ fn a_project_of_somebody_elses_writes_and_packs_nothing_of_this_machine() {
             assert_eq!(refused(&format!("\n{name} = \"{path}\"")), format!("nanoos.toml: line 2: {name}: {outside}"));
         }
     }
-    let alone =
-        "a name alone takes the value that whoever builds has: write NAME=VALUE, or -e NAME on the command line";
+    let alone = "a name alone takes its value from the environment of the build: write NAME=VALUE, or -e NAME on the command line";
     assert_eq!(refused("env = [\"A=1\", \"AWS_SECRET_ACCESS_KEY\"]"), format!("nanoos.toml: line 1: env: {alone}"));
     assert_eq!(refused("env = 5"), format!("nanoos.toml: line 1: env: {alone}"));
     let dir = tempfile::tempdir().unwrap();
